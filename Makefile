@@ -1,0 +1,47 @@
+# Everything a developer does here, by one word. `make` alone lists the words.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fmt bench heavy docs clean
+
+help:  ## list these words
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e . --group dev 2>/dev/null \
+	  || { $(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip \
+	       && $(BIN)/python -m pip install --quiet --disable-pip-version-check -e . --group dev; }
+	@touch $@
+
+demo: $(STAMP)  ## the main job: 12 training runs, six faults, the morning screen
+	@$(BIN)/overnight demo
+
+test: $(STAMP)  ## all tests (under 4 minutes on two cores)
+	$(BIN)/python -m pytest -q -n 4 --dist loadgroup
+
+check: $(STAMP)  ## what a reviewer would ask: format, lint, strict types, rooms, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(MAKE) --no-print-directory test
+
+fmt: $(STAMP)  ## format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(STAMP)  ## write the generated reference pages anew
+	$(BIN)/python -m overnight.core.document > docs/reference/states.md
+	$(BIN)/python -m overnight.failures.document > docs/reference/failure-classes.md
+	$(BIN)/python -m overnight.cli.document > docs/reference/cli.md
+
+bench: $(STAMP)  ## benchmarks, as ratios in one run (needs GNU parallel for one peer)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
+	$(BIN)/python benchmarks/run.py
+
+clean:  ## remove what was built here
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,18 @@
+"""Overnight: runs a campaign of ML experiments unattended, and tells the truth about it in the morning."""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["Campaign", "OvernightError", "__version__", "launch", "open"]
+
+if TYPE_CHECKING:
+    from overnight.api import Campaign, OvernightError, launch, open
+
+
+def __getattr__(name: str) -> Any:
+    """The public face loads on first use, so that `overnight --version` costs what Python costs."""
+    if name in {"Campaign", "OvernightError", "launch", "open"}:
+        from overnight import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'overnight' has no attribute {name!r}")
