@@ -1,0 +1,139 @@
+"""Reports: what readers get, computed from the store alone. Field names are the JSON contract."""
+
+from overnight.model.codec import Struct, field
+
+
+class NoSuchThing(Exception):
+    """What was asked about is not there. Exit code 3."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class SupervisorReport(Struct, frozen=True):
+    """Whether somebody is watching. `words` says what cannot be seen from here, else it is empty."""
+
+    alive: bool
+    pid: int | None = None
+    watch_only: bool = False
+    words: str = ""
+
+
+class ProgressReport(Struct, frozen=True):
+    """How far a run has come, in the program's own unit. `rate`: steps a second."""
+
+    step: float
+    total: float | None = None
+    rate: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+class RunReport(Struct, frozen=True):
+    """One run in a status document. `class` is null unless the run failed."""
+
+    run_id: str
+    state: str
+    attempts: int
+    failure_class: str | None = field(default=None, name="class")
+    progress: ProgressReport | None = None
+    attempt_state: str | None = None
+    slot: str | None = None
+    seconds: float = 0.0  # running time of all attempts of this epoch
+    quiet_seconds: float | None = None  # since the last sign of life, as the supervisor last wrote it
+    cause: str = ""
+    words: str = ""
+    flags: tuple[str, ...] = ()
+    revision: int | None = None
+    changed_at: str | None = None
+
+
+class Need(Struct, frozen=True):
+    """Something that needs a person: what, why, and the command to type."""
+
+    what: str
+    why: str
+    command: str
+    runs: tuple[str, ...] = ()
+
+
+class StatusReport(Struct, frozen=True):
+    """One campaign."""
+
+    campaign: str
+    state: str
+    counts: dict[str, int]
+    failures: dict[str, int]
+    supervisor: SupervisorReport
+    runs_total: int
+    runs: tuple[RunReport, ...]
+    root: str = ""
+    path: str = ""
+    manifest_sha256: str = ""
+    revision: int = 1
+    words: str = ""
+    needs: tuple[Need, ...] = ()
+    did: tuple[str, ...] = ()  # what it did by itself, one sentence each
+    warnings: tuple[str, ...] = ()
+    gpu_hours: dict[str, float] = field(default_factory=dict)  # useful, lost: model.gpu_time
+    gpu_hours_lost: dict[str, float] = field(default_factory=dict)  # by class
+    slots: int = 0
+    created_at: str = ""
+    ended_at: str | None = None
+    next_after: str | None = None  # pass to --after for the next page
+
+
+class CampaignLine(Struct, frozen=True):
+    """One campaign in a list."""
+
+    campaign: str
+    state: str
+    counts: dict[str, int]
+    runs_total: int
+    created_at: str
+    root: str
+
+
+class StoryLine(Struct, frozen=True):
+    """One step of a run's story; without `run_id` it concerns the campaign as a whole."""
+
+    at: str
+    event: str
+    before: str
+    state: str
+    words: str
+    attempt: int | None = None
+    run_id: str = ""
+
+
+class AttemptReport(Struct, frozen=True):
+    """One attempt, for `why`."""
+
+    n: int
+    state: str
+    revision: int
+    slot: str
+    seconds: float
+    failure_class: str | None = field(default=None, name="class")
+    rule: str | None = None
+    message: str = ""
+    evidence: str | None = None  # file:line: text
+    ended_by: str | None = None
+    exit_code: int | None = None
+    signal: str | None = None
+    resumed_from: str | None = None
+    flags: tuple[str, ...] = ()
+
+
+class WhyReport(Struct, frozen=True):
+    """Why a run is as it is."""
+
+    campaign: str
+    run_id: str
+    state: str
+    words: str
+    rule: str | None
+    attempts: tuple[AttemptReport, ...]
+    story: tuple[StoryLine, ...]
+    next: str | None = None  # the command to type, if anything is to be done
