@@ -1,0 +1,74 @@
+"""A campaign's own state: counts, what its runs have taught, when it is over."""
+
+from collections.abc import Mapping
+
+from overnight.core.limits import QUIET_PHASE_FACTOR
+from overnight.core.result import Failed, Finished, Lesson, QuietPhase
+from overnight.model.campaign import Campaign
+from overnight.model.codec import replace
+from overnight.model.states import CampaignState, RunState
+from overnight.model.time import Moment
+
+_MOVING = (RunState.PENDING, RunState.RUNNING, RunState.VERIFYING, RunState.WAITING)
+OVER = frozenset({CampaignState.SUCCEEDED, CampaignState.FAILED, CampaignState.CANCELLED})
+
+
+def recount(counts: Mapping[str, int], before: RunState | None, now: RunState) -> dict[str, int]:
+    """Counts after one run moved (`before` None: it was added). Zero counts are left out."""
+    new = dict(counts)
+    if before is not None:
+        new[before.value] = new.get(before.value, 0) - 1
+        if new[before.value] <= 0:
+            del new[before.value]
+    new[now.value] = new.get(now.value, 0) + 1
+    return new
+
+
+def state_of(campaign: Campaign, owing: bool) -> CampaignState:
+    """The state by its runs. `owing`: some ended run's files are still to be written, so it is not over."""
+    counts = campaign.counts
+    moving = any(counts.get(state.value) for state in _MOVING)
+    if moving or owing:
+        return CampaignState.PAUSED if campaign.paused and moving else CampaignState.ACTIVE
+    if counts.get(RunState.HELD.value):
+        return CampaignState.HELD
+    if counts.get(RunState.FAILED.value):
+        return CampaignState.FAILED
+    if counts.get(RunState.CANCELLED.value):
+        return CampaignState.CANCELLED
+    return CampaignState.SUCCEEDED
+
+
+def settle(campaign: Campaign, owing: bool, at: Moment) -> Campaign:
+    """The campaign with its state brought up to date."""
+    state = state_of(campaign, owing)
+    if state == campaign.state:
+        return campaign
+    over = state in OVER
+    return replace(campaign, state=state, ended=at if over else None, cancelling="" if over else campaign.cancelling)
+
+
+def learn(campaign: Campaign, lesson: Lesson) -> tuple[Campaign, str | None]:
+    """The campaign after a lesson, and the sentence to be said once, if any."""
+    match lesson:
+        case Finished(longest_quiet, longest_gap):
+            if longest_quiet <= campaign.longest_quiet and longest_gap <= campaign.longest_gap:
+                return campaign, None
+            return replace(
+                campaign,
+                longest_quiet=max(campaign.longest_quiet, longest_quiet),
+                longest_gap=max(campaign.longest_gap, longest_gap),
+            ), None
+        case QuietPhase(run_id):
+            if campaign.quiet_factor > 1:
+                return campaign, None
+            words = (
+                f"two attempts of {run_id} stalled at the same place: taken for a quiet phase, automatic limits are "
+                f"{QUIET_PHASE_FACTOR:.0f} times as long for this campaign"
+            )
+            return replace(campaign, quiet_factor=QUIET_PHASE_FACTOR), words
+        case Failed(run_id):
+            if not campaign.policy.fail_fast or campaign.cancelling:
+                return campaign, None
+            words = f"fail_fast: {run_id} failed, nothing more is started"
+            return replace(campaign, cancelling=words), words

@@ -1,0 +1,136 @@
+"""Limits: how long silence and running may last, and when one has passed. All in seconds."""
+
+from typing import Literal
+
+from overnight.model.campaign import Campaign
+from overnight.model.codec import Struct
+from overnight.model.policy import AUTO
+from overnight.model.run import Run, Vitals
+
+LimitName = Literal["timeout", "attempt_timeout", "startup", "heartbeat", "progress"]
+
+AUTO_FACTOR = 10.0  # times the longest gap that this run or a succeeded sibling has shown
+HEARTBEAT_RANGE = (15 * 60.0, 2 * 3600.0)
+PROGRESS_RANGE = (60 * 60.0, 6 * 3600.0)
+QUIET_PHASE_FACTOR = 4.0
+LOOK_SECONDS = 1.0
+LOOK_SECONDS_MANY = 10.0  # beyond MANY_LIVE live attempts
+MANY_LIVE = 2000
+LOOKS_BEFORE_KILL = 2
+SHORTEST_LOOK = 0.05
+
+
+class LimitsInForce(Struct, frozen=True):
+    """What binds one live attempt now. None: unbounded. `timeout` is what is left of the run's."""
+
+    timeout: float | None
+    attempt_timeout: float | None
+    startup: float | None
+    heartbeat: float | None
+    progress: float | None
+    heartbeat_auto: bool = False
+    progress_auto: bool = False
+
+
+class Passed(Struct, frozen=True):
+    """A limit that has passed."""
+
+    limit: LimitName
+    seconds: float
+    observed: float
+
+
+def run_timeout(run: Run, campaign: Campaign) -> float | None:
+    """The run's timeout: the row's own, else the campaign's."""
+    if run.policy.unbounded:
+        return None
+    return run.policy.timeout if run.policy.timeout is not None else campaign.policy.limits.timeout
+
+
+def bound_seconds(run: Run, campaign: Campaign) -> float | None:
+    """Seconds that the live (or next) attempt may run: what is left of the run's timeout, and its own."""
+    whole = run_timeout(run, campaign)
+    left = None if whole is None else max(0.0, whole - run.ran_seconds)
+    own = campaign.policy.limits.attempt_timeout
+    if left is None or own is None:
+        return own if left is None else left
+    return min(left, own)
+
+
+def _auto(longest: float, factor: float, bounds: tuple[float, float]) -> float:
+    low, high = bounds
+    return min(max(AUTO_FACTOR * longest, low), high) * factor
+
+
+def in_force(run: Run, campaign: Campaign, vitals: Vitals) -> LimitsInForce:
+    """The limits of the live attempt, `auto` worked out from the gaps of this run and succeeded siblings."""
+    limits = campaign.policy.limits
+    whole = run_timeout(run, campaign)
+    earlier = [a.vitals for a in run.attempts if not a.live]
+    quiet = max([campaign.longest_quiet, vitals.longest_quiet, *(v.longest_quiet for v in earlier)])
+    gap = max([campaign.longest_gap, vitals.longest_gap, *(v.longest_gap for v in earlier)])
+    heartbeat, progress = limits.heartbeat, limits.progress
+    return LimitsInForce(
+        timeout=None if whole is None else max(0.0, whole - run.ran_seconds),
+        attempt_timeout=limits.attempt_timeout,
+        startup=limits.startup,
+        heartbeat=_auto(quiet, campaign.quiet_factor, HEARTBEAT_RANGE) if heartbeat == AUTO else heartbeat,
+        progress=_auto(gap, campaign.quiet_factor, PROGRESS_RANGE) if progress == AUTO else progress,
+        heartbeat_auto=heartbeat == AUTO,
+        progress_auto=progress == AUTO,
+    )
+
+
+def passed(limits: LimitsInForce, vitals: Vitals, running: float, quiet_looks: int) -> Passed | None:
+    """The first limit that has passed for an attempt that has been `running` so many seconds (suspensions
+    taken out). `quiet_looks`: looks in a row that saw no change; silence needs two, running time needs none.
+    Silence lasts until the last look (`vitals.seconds`): of what came after it nobody knows anything yet, and a
+    look that is late, or a supervisor that was away, kills nothing.
+    """
+    looked = min(running, vitals.seconds)
+    if limits.timeout is not None and running >= limits.timeout:
+        return Passed("timeout", limits.timeout, running)
+    if limits.attempt_timeout is not None and running >= limits.attempt_timeout:
+        return Passed("attempt_timeout", limits.attempt_timeout, running)
+    if not vitals.started_moving:
+        if limits.startup is not None and looked >= limits.startup:
+            return Passed("startup", limits.startup, looked)
+        return None
+    silent = looked - vitals.last_life
+    if limits.heartbeat is not None and silent >= limits.heartbeat and quiet_looks >= LOOKS_BEFORE_KILL:
+        return Passed("heartbeat", limits.heartbeat, silent)
+    still = looked - vitals.last_advance
+    if vitals.marked and limits.progress is not None and still >= limits.progress and not _done(vitals):
+        return Passed("progress", limits.progress, still)
+    return None
+
+
+def _done(vitals: Vitals) -> bool:
+    """The last step of a known total has been seen (counted from 0 or from 1): evaluation and upload are work."""
+    return vitals.total is not None and vitals.step is not None and vitals.step >= vitals.total - 1
+
+
+def shortest(limits: LimitsInForce) -> float:
+    """The shortest limit that a look serves."""
+    known = [v for v in (limits.startup, limits.heartbeat, limits.progress) if v is not None]
+    return min(known, default=10 * LOOK_SECONDS)
+
+
+def look_interval(limits: LimitsInForce, live: int) -> float:
+    """Seconds between two looks: one, or a tenth of the shortest limit; ten beyond 2,000 live attempts."""
+    if live > MANY_LIVE:
+        return LOOK_SECONDS_MANY
+    return max(SHORTEST_LOOK, min(LOOK_SECONDS, shortest(limits) / 10))
+
+
+def next_due(limits: LimitsInForce, vitals: Vitals) -> float | None:
+    """The earliest running time (seconds) at which a limit can pass if nothing more is seen."""
+    times = [limits.timeout, limits.attempt_timeout]
+    if not vitals.started_moving:
+        times.append(limits.startup)
+    else:
+        if limits.heartbeat is not None:
+            times.append(vitals.last_life + limits.heartbeat)
+        if vitals.marked and limits.progress is not None and not _done(vitals):
+            times.append(vitals.last_advance + limits.progress)
+    return min((t for t in times if t is not None), default=None)

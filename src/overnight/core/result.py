@@ -1,0 +1,50 @@
+"""What a decision hands back."""
+
+from overnight.model.codec import Struct
+from overnight.model.effects import Effect
+from overnight.model.run import Run
+
+
+class QuietPhase(Struct, frozen=True):
+    """Lesson: two attempts of a run stalled at the same place; silence there is taken for work."""
+
+    run_id: str
+
+
+class Finished(Struct, frozen=True):
+    """Lesson: a run succeeded; its gaps (seconds) bound what its siblings may show."""
+
+    longest_quiet: float
+    longest_gap: float
+
+
+class Failed(Struct, frozen=True):
+    """Lesson: a run failed for good."""
+
+    run_id: str
+
+
+Lesson = QuietPhase | Finished | Failed
+
+
+class Step(Struct, frozen=True):
+    """A run after an event. `effects` are the newly owed ones, in order; `ignored` says why nothing happened."""
+
+    run: Run
+    effects: tuple[Effect, ...] = ()
+    lessons: tuple[Lesson, ...] = ()
+    words: str = ""
+    ignored: str | None = None
+
+
+class IllegalEvent(Exception):
+    """An event that cannot happen in this state; carries the run's story for the person who looks."""
+
+    def __init__(self, run: Run, event: object) -> None:
+        self.run = run
+        self.event = event
+        attempt = run.attempt
+        where = f"{run.campaign}/{run.run_id} is {run.state.value}"
+        if attempt is not None:
+            where += f", attempt {attempt.n} {attempt.state.value}"
+        super().__init__(f"{type(event).__name__} cannot happen: {where} ({run.words})")
