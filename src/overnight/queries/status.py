@@ -1,0 +1,164 @@
+"""One campaign, and the list of all: what `status` says."""
+
+import difflib
+import os
+
+from overnight.model.campaign import Campaign
+from overnight.model.manifest import Refusal
+from overnight.model.reports import (
+    CampaignLine,
+    NoSuchThing,
+    ProgressReport,
+    RunReport,
+    StatusReport,
+    SupervisorReport,
+)
+from overnight.model.run import Run
+from overnight.model.states import RunState
+from overnight.model.time import Moment
+from overnight.queries import needs
+from overnight.queries.find import record
+from overnight.queries.words import count, iso
+from overnight.store import StoreReader
+from overnight.store.reading import Tally
+
+_SECONDS_AN_HOUR = 3600.0
+
+
+def status(
+    store: StoreReader,
+    campaign: str,
+    *,
+    supervisor: SupervisorReport,
+    root: str,
+    limit: int = 1000,
+    after: str | None = None,
+    state: str | None = None,
+    all: bool = False,
+    at: Moment | None = None,
+) -> StatusReport:
+    """The campaign and a page of its runs in file order: up to `limit` behind the run `after`, only those in
+    `state` if given; `all`: every one. `at`: now, for tests. All of it is of one moment.
+
+    Raises NoSuchThing (campaign, `after`), Refusal (`state`) and StoreError.
+    """
+    _check_state(state)
+    with store.snapshot():
+        found = record(store, campaign)
+        tallies = store.tallies(campaign)
+        asked = None if all else max(0, limit)
+        runs = store.page(campaign, after=after, limit=None if asked is None else asked + 1, state=state)
+        if runs is None:
+            raise NoSuchThing(f"{campaign} has no run {after!r}", "--after takes the last run_id of the page before")
+        more = asked is not None and len(runs) > asked
+        runs = runs[:asked]
+        setbacks = store.setbacks(campaign)
+        counts = _counts(tallies)
+        return StatusReport(
+            campaign=campaign,
+            state=found.state.value,
+            counts=counts,
+            failures={t.cause or "unknown": t.runs for t in needs.failures(tallies)},
+            supervisor=supervisor,
+            runs_total=sum(counts.values()),
+            runs=tuple(run_report(run) for run in runs),
+            root=root,
+            path=os.path.join(root, "campaigns", campaign),
+            manifest_sha256=found.sha256,
+            revision=found.revision,
+            words=_words(found, counts),
+            needs=needs.needs(store, found, tallies, supervisor, at or needs.now()),
+            did=needs.did(store, setbacks),
+            warnings=_warnings(store, found),
+            gpu_hours=_hours(useful=sum(t.useful for t in tallies), lost=sum(t.lost for t in tallies)),
+            gpu_hours_lost=needs.hours_lost(setbacks),
+            slots=found.slots,
+            created_at=iso(found.created) or "",
+            ended_at=iso(found.ended),
+            next_after=runs[-1].run_id if more and runs else None,
+        )
+
+
+def campaigns(store: StoreReader, root: str) -> list[CampaignLine]:
+    """All campaigns under a root, newest first. Counts are those of the campaigns' records."""
+    return [
+        CampaignLine(
+            campaign=found.id,
+            state=found.state.value,
+            counts=_in_order(found.counts),
+            runs_total=found.runs_total,
+            created_at=iso(found.created) or "",
+            root=root,
+        )
+        for found in reversed(store.campaigns())
+    ]
+
+
+def run_report(run: Run) -> RunReport:
+    """One run as a line of the page."""
+    newest = run.attempt
+    live = run.live_attempt
+    vitals = newest.vitals if newest is not None else None
+    progress = None
+    if vitals is not None and vitals.step is not None:
+        progress = ProgressReport(vitals.step, vitals.total, vitals.rate if live else None, vitals.metrics)
+    return RunReport(
+        run_id=run.run_id,
+        state=run.state.value,
+        attempts=sum(not a.never_began for a in run.attempts),
+        failure_class=run.failure.name if run.failure and run.state == RunState.FAILED else None,
+        progress=progress,
+        attempt_state=live.state.value if live else None,
+        slot=live.slot.name if live else None,
+        seconds=round(run.ran_seconds + (live.seconds if live else 0.0), 3),
+        quiet_seconds=round(max(0.0, live.vitals.seconds - live.vitals.last_life), 3) if live else None,
+        cause=run.cause,
+        words=run.words,
+        flags=run.flags,
+        revision=newest.revision if newest else None,
+        changed_at=iso(run.changed),
+    )
+
+
+def _check_state(state: str | None) -> None:
+    known = [each.value for each in RunState]
+    if state is not None and state not in known:
+        near = difflib.get_close_matches(state, known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(known)}"
+        raise Refusal(f"{state!r} is no state of a run", hint)
+
+
+def _counts(tallies: list[Tally]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for tally in tallies:
+        found[tally.state] = found.get(tally.state, 0) + tally.runs
+    return _in_order(found)
+
+
+def _in_order(counts: dict[str, int]) -> dict[str, int]:
+    return {state.value: counts[state.value] for state in RunState if counts.get(state.value)}
+
+
+def _words(campaign: Campaign, counts: dict[str, int]) -> str:
+    if campaign.words:
+        return campaign.words
+    total = sum(counts.values())
+    ended = sum(counts.get(state, 0) for state in ("succeeded", "failed", "cancelled"))
+    parts = ", ".join(f"{number} {state}" for state, number in counts.items())
+    if ended == total:
+        return f"all {count(total, 'run')} ended: {parts}" if total else "it has no runs"
+    return f"{ended} of {count(total, 'run')} ended: {parts}"
+
+
+def _warnings(store: StoreReader, campaign: Campaign) -> tuple[str, ...]:
+    found: list[str] = []
+    if campaign.policy.limits.timeout is None:
+        found.append('limits.timeout is "none": nothing bounds how long a run may take')
+    rows = store.unbounded_rows(campaign.id)
+    if rows:
+        found.append(f'{count(rows, "row")} {"says" if rows == 1 else "say"} @timeout "none": nothing bounds them')
+    return tuple(found)
+
+
+def _hours(**seconds: float) -> dict[str, float]:
+    return {name: round(value / _SECONDS_AN_HOUR, 4) for name, value in seconds.items()}
