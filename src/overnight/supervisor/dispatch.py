@@ -1,0 +1,151 @@
+"""Dispatch: owed effects become jobs off the loop, and what comes of a job becomes an event."""
+
+import logging
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from overnight.model.effects import Effect, FinishRun, SetAside, SetBound, StartAttempt, StopAttempt, VerifyAttempt
+from overnight.model.events import (
+    AttemptEnded,
+    AttemptVerified,
+    BoundSet,
+    Event,
+    RunFaulted,
+    RunFinished,
+    SetAsideDone,
+)
+from overnight.model.run import ExitRecord, Run
+from overnight.model.time import Moment
+from overnight.ports import AttemptRef, Examined, Examiner, Executor, Files, Probe, RunRef, StartOrder
+from overnight.supervisor.ledger import Ledger
+from overnight.supervisor.orders import Orders
+from overnight.supervisor.workers import Done, Workers
+
+log = logging.getLogger(__name__)
+
+FINISH_AGAIN = 5.0  # seconds until the files of an ended run are tried again on a full or broken disk
+
+
+class Dispatch:
+    """Performs effects. Every effect may be performed twice; `model.effects` says why that is harmless."""
+
+    def __init__(
+        self, ledger: Ledger, workers: Workers, orders: Orders, executors: Mapping[str, Executor], probe: Probe,
+        examiner: Examiner, files: Files, roll: Callable[[], float] = random.random,
+    ) -> None:  # fmt: skip
+        self._ledger = ledger
+        self._workers = workers
+        self._orders = orders
+        self._executors = executors
+        self._probe = probe
+        self._examiner = examiner
+        self._files = files
+        self._roll = roll
+        self._again: list[tuple[float, RunRef, Effect]] = []
+
+    def executor(self, campaign: str) -> Executor:
+        """The executor of a campaign."""
+        return self._executors[self._ledger.campaigns[campaign].policy.executor]
+
+    def perform(self, ref: RunRef, effect: Effect, now: Moment) -> None:
+        """Hand one owed effect to the workers. What cannot even be handed over is that run's fault alone."""
+        try:
+            run = self._ledger.get(ref)
+            if run is None or effect not in run.owed:
+                return  # its result came in the same turn
+            lane, job = self._job(run, effect)
+        except Exception as problem:
+            log.exception("cannot perform %s of %s/%s", effect, ref.campaign, ref.run_id)
+            self._ledger.apply(ref, RunFaulted(now, f"{type(problem).__name__}: {problem}"))
+            return
+        self._workers.submit(lane, (ref, effect), job, ref)
+
+    def adopt(self, ref: RunRef, run: Run) -> None:
+        """Ask the executor what became of the run's live attempt."""
+        target = self._orders.target(run, run.attempts[-1])
+        executor = self.executor(ref.campaign)
+        self._workers.submit("quick", (ref, None), lambda: executor.adopt(target), ref)
+
+    def _job(self, run: Run, effect: Effect) -> tuple[str, Callable[[], Any]]:
+        ledger, orders, files = self._ledger, self._orders, self._files
+        ref = RunRef(run.campaign, run.run_id)
+        campaign = ledger.campaigns[run.campaign]
+        executor = self.executor(run.campaign)
+        match effect:
+            case StartAttempt():
+                order = orders.start(run, campaign, ledger.spec(ref))
+                target = orders.target(run, run.attempts[-1])
+                return "quick", lambda: self._start(executor, order, target)
+            case StopAttempt(_, grace, evidence):
+                target = orders.target(run, run.attempts[-1])
+                return "slow" if evidence else "quick", lambda: self._stop(executor, target, grace, evidence)
+            case SetBound(_, seconds, grace):
+                target = orders.target(run, run.attempts[-1])
+                return "quick", lambda: executor.set_bound(target, seconds, grace)
+            case VerifyAttempt():
+                examine = orders.examine(run, campaign, ledger.spec(ref))
+                return "slow", lambda: self._examiner.examine(examine)
+            case FinishRun():
+                finish = orders.finish(run, campaign, ledger.spec(ref))
+                return "slow", lambda: files.finish(finish)
+            case SetAside(epoch, scratch):
+                run_dir = orders.run_dir(ref)
+                return "quick", lambda: files.set_aside(run_dir, epoch, scratch)
+
+    def _start(self, executor: Executor, order: StartOrder, target: AttemptRef) -> None:
+        if self._files.prepare(order):
+            executor.start(order)
+        else:  # somebody has been here: what came of it is in the directory
+            executor.adopt(target)
+
+    def _stop(self, executor: Executor, target: AttemptRef, grace: float, evidence: bool) -> None:
+        if evidence:
+            self._probe.save_evidence(target)
+        executor.stop(target, grace)
+
+    def done(self, done: Done, now: Moment) -> tuple[RunRef, Event] | None:
+        """The event that a finished job is, if it is one by itself (starts and stops report by the executor)."""
+        tag = done.tag
+        assert isinstance(tag, tuple)
+        ref, effect = tag
+        if done.problem is not None:
+            return self._problem(ref, effect, done.problem, now)
+        match effect:
+            case SetBound(n):
+                return ref, BoundSet(now, n)
+            case VerifyAttempt(n):
+                found: Examined = done.value
+                return ref, AttemptVerified(now, n, found.classification, found.vitals, found.checkpoints, self._roll())
+            case FinishRun(epoch):
+                return ref, RunFinished(now, epoch)
+            case SetAside(epoch):
+                return ref, SetAsideDone(now, epoch)
+        return None
+
+    def _problem(
+        self, ref: RunRef, effect: Effect | None, problem: BaseException, now: Moment
+    ) -> tuple[RunRef, Event] | None:
+        words = f"{type(problem).__name__}: {problem}"
+        log.warning("%s of %s/%s: %s", type(effect).__name__, ref.campaign, ref.run_id, words)
+        if isinstance(problem, OSError):
+            if isinstance(effect, StartAttempt):
+                record = ExitRecord(error=words, error_kind="prepare", errno=problem.errno)
+                return ref, AttemptEnded(now, effect.n, record)
+            if isinstance(effect, FinishRun | SetAside | SetBound | VerifyAttempt):
+                # The ground is bad, not the run: what is owed stays owed.
+                self._again.append((now.mono + FINISH_AGAIN, ref, effect))
+                return None
+        return ref, RunFaulted(now, words)
+
+    def again(self, now: Moment) -> None:
+        """Perform once more what the ground did not allow."""
+        ready = [item for item in self._again if item[0] <= now.mono]
+        if ready:
+            self._again = [item for item in self._again if item[0] > now.mono]
+            for _, ref, effect in ready:
+                self.perform(ref, effect, now)
+
+    def next_again(self) -> float | None:
+        """When that is due (monotonic seconds)."""
+        return min((item[0] for item in self._again), default=None)

@@ -1,0 +1,94 @@
+"""The examiner: everything that an attempt left, put together: how it ended, its class, artifacts, last marker."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from overnight import failures
+from overnight.artifacts import missing_artifacts
+from overnight.core import ending
+from overnight.model.classes import Classification
+from overnight.model.codec import replace
+from overnight.model.run import Attempt, Vitals
+from overnight.model.states import EndedBy
+from overnight.ports import Cursor, Examined, ExamineOrder, LookOrder, Probe
+
+CHECKPOINTS_KEPT = 3  # whole ones that are remembered: the newest may not load
+
+
+class FileExaminer:
+    """Examines attempts by their files. `newest_checkpoint(pattern, complete, excluded)` names the newest whole
+    checkpoint; may block, bounded by what the file system does."""
+
+    def __init__(self, probe: Probe, newest_checkpoint: Callable[[str, str | None, Sequence[str]], str | None]) -> None:
+        self._probe = probe
+        self._newest = newest_checkpoint
+
+    def examine(self, order: ExamineOrder) -> Examined:
+        """Raises OSError where the ground is bad: it is asked again then."""
+        vitals = self._last_look(order)
+        found = self._class(order)
+        if found.name == "none":
+            missing = missing_artifacts(order.out_dir, order.required)
+            if missing:
+                words = f"exited 0 without {', '.join(missing)}"
+                found = Classification("artifact.missing", "supervisor-artifacts", words, flags=found.flags)
+        return Examined(found, vitals, self._checkpoints(order) if found.name != "none" else ())
+
+    def _last_look(self, order: ExamineOrder) -> Vitals:
+        """The attempt's vitals with the last lines read: a fast run ends before its first look."""
+        vitals = order.attempt.vitals
+        look = self._probe.look(
+            LookOrder(order.ref, order.attempt.n, order.attempt_dir, order.out_dir, order.pattern, Cursor())
+        )
+        mark = look.mark
+        if mark is None:
+            return replace(vitals, lines=max(vitals.lines, look.cursor.lines), size=look.cursor.size)
+        first = vitals.first_step
+        if first is None:
+            first = (look.first or mark).step
+        return replace(
+            vitals, marked=True, started_moving=True, first_step=first, step=mark.step,
+            total=mark.total or vitals.total, metrics={**vitals.metrics, **mark.metrics},
+            lines=max(vitals.lines, look.cursor.lines), size=look.cursor.size,
+        )  # fmt: skip
+
+    def _class(self, order: ExamineOrder) -> Classification:
+        attempt = order.attempt
+        record = attempt.exit
+        by = ending.ended_by(attempt)
+        if attempt.cause is not None:
+            return Classification(attempt.cause, "executor", attempt.cause_words)
+        if by == EndedBy.ITSELF and record is not None and record.code == 0:
+            return Classification("none", "exit-code")
+        if by == EndedBy.LOST and (record is None or not record.recorded) and attempt.stop is None:
+            return Classification("unknown", "shim-died", "the shim died without a record")
+        log = Path(order.attempt_dir, "output.log")
+        return failures.classify(log if log.exists() else b"", self._outcome(order, attempt, by))
+
+    def _outcome(self, order: ExamineOrder, attempt: Attempt, by: EndedBy) -> failures.Outcome:
+        record = attempt.exit
+        name = ending.stop_class(attempt) or ""
+        free = os.statvfs(order.attempt_dir)
+        return failures.Outcome(
+            exit_code=None if record is None else record.code,
+            signal=None if record is None else record.signal,
+            ended_by=by.value,
+            stall=name if name.startswith("stall.") else None,
+            timeout=name if name.startswith("timeout.") else None,
+            start_error=None if record is None else record.error,
+            start_errno=None if record is None else record.errno,
+            free_bytes=free.f_bavail * free.f_frsize,
+            free_inodes=free.f_favail if free.f_files else None,
+        )
+
+    def _checkpoints(self, order: ExamineOrder) -> tuple[str, ...]:
+        if order.checkpoint is None:
+            return ()
+        found: list[str] = []
+        for _ in range(CHECKPOINTS_KEPT):
+            newest = self._newest(order.checkpoint, order.complete, (*order.excluded, *found))
+            if newest is None:
+                break
+            found.append(newest)
+        return tuple(found)

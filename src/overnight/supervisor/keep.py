@@ -1,0 +1,287 @@
+"""Bringing the keeper up, from a client: the other half of "someone is always watching".
+
+A client never decides who supervises: `keeper.lock` and `lock` do, by flock. It only looks whether somebody
+does and, if not, starts a keeper and waits until a supervisor shows itself. Two clients at once start two
+keepers, of which one leaves at once.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import overnight
+from overnight.model.codec import Struct, from_json
+
+LOCK = "lock"
+STOPPED = "stopped"
+KEEPER_LOCK = "keeper.lock"
+KEEPER_LOG = "keeper.log"
+SUPERVISOR_LOG = "supervisor.log"
+
+UP_WITHIN_SECONDS = 15.0
+STILL_SECONDS = 30.0
+AGAIN_SECONDS = 5.0
+GAP_SECONDS = 5.0
+_LOOK_SECONDS = 0.05
+_TAIL_BYTES = 8192
+
+
+class CannotSupervise(Exception):
+    """No supervisor came up, or none can be reached. Exit code 4."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class Beat(Struct, frozen=True):
+    """What the holder of `<state>/lock` writes about itself, and its counter."""
+
+    pid: int
+    start_ticks: int
+    boot: str
+    pidns: str
+    init_start: int = 0
+    hostname: str = ""
+    term: int = 0
+    beat: int = 0
+    watch_only: bool = False
+
+
+def read_beat(state: Path) -> Beat | None:
+    """The last word of the last holder; None if there was none yet, or it is being written right now."""
+    try:
+        return from_json((state / LOCK).read_bytes().strip(b"\0 \n"), Beat)
+    except (OSError, ValueError):
+        return None
+
+
+def is_alive(holder: Beat) -> bool:
+    """Whether that very process lives on this boot, in this PID namespace. A zombie does not."""
+    return (
+        _boot_id() == holder.boot
+        and _pid_namespace() == holder.pidns
+        and _start_ticks(1) in {holder.init_start, None}
+        and _start_ticks(holder.pid) == holder.start_ticks
+    )
+
+
+def keeper_lives(state: Path) -> bool:
+    """Whether the keeper that last held `keeper.lock` lives. The lock itself is not tried: that would be in the
+    way of one that is just starting."""
+    try:
+        pid = int((state / KEEPER_LOCK).read_text("ascii"))
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (OSError, ValueError):
+        return False
+    return b"overnight.keeper" in words and os.fsencode(state) in words  # a zombie has no words
+
+
+# --- the wish to stay down ---------------------------------------------------------------------------------
+
+
+def wish_stopped(state: Path, by: str) -> None:
+    """`supervisor stop`: nobody brings a supervisor up until somebody asks for work again."""
+    (state / STOPPED).write_text(by + "\n", "utf-8")
+
+
+def is_stopped(state: Path) -> bool:
+    """Whether a person wants no supervisor here."""
+    return (state / STOPPED).exists()
+
+
+def forget_stopped(state: Path) -> None:
+    """Somebody asks for work again."""
+    (state / STOPPED).unlink(missing_ok=True)
+
+
+# --- bringing it up ----------------------------------------------------------------------------------------
+
+
+def keeper_command(root: Path, state: Path) -> list[str]:
+    """`-P`: the keeper lives in `/`, and a folder of our name there must not become the program."""
+    return [sys.executable, "-P", "-m", "overnight.keeper", "--state", str(state), "--root", str(root)]
+
+
+def ensure_keeper(
+    root: Path,
+    state: Path,
+    *,
+    command: Sequence[str] | None = None,
+    within_seconds: float = UP_WITHIN_SECONDS,
+) -> None:
+    """See to it that a supervisor is up; returns at once if one is.
+
+    Raises `CannotSupervise` if none shows itself `within_seconds`, naming the log to read and its last line.
+    A supervisor that lives but whose counter stands still counts as up here: its keeper or an `Overseer`
+    replaces it, and what is asked of it meanwhile waits in the inbox.
+    """
+    first = read_beat(state)
+    if first is not None and is_alive(first):
+        return
+    spawn(list(command) if command is not None else keeper_command(root, state), state)
+    deadline = time.monotonic() + within_seconds
+    while time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+        now = read_beat(state)
+        if now is None:
+            continue
+        # A counter that moves is proof enough where the process cannot be seen (another PID namespace).
+        moved = first is not None and (now.term, now.beat) != (first.term, first.beat)
+        if is_alive(now) or moved:
+            return
+    raise CannotSupervise(
+        f"no supervisor came up within {within_seconds:g} s" + _last_words(state),
+        f"read {state / SUPERVISOR_LOG} and {state / KEEPER_LOG}; nothing that was asked for is lost: "
+        "it waits in the inbox",
+    )
+
+
+class Overseer:
+    """A waiting client's watch over the supervisor: revives a dead one, replaces one that stands still.
+
+    Call `look` about once a second. Durations come from our own monotonic clock; a gap in our own looks
+    (suspend, Ctrl-Z) starts the count anew, because then it is we who were away.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        state: Path,
+        *,
+        command: Sequence[str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        still_seconds: float = STILL_SECONDS,
+        again_seconds: float = AGAIN_SECONDS,
+        gap_seconds: float = GAP_SECONDS,
+    ) -> None:
+        self._root, self._state, self._command, self._clock = root, state, command, clock
+        self._still, self._again, self._gap = still_seconds, again_seconds, gap_seconds
+        self._seen: tuple[int, int, int] | None = None
+        self._since = self._last_look = clock()
+
+    def look(self) -> str | None:
+        """Words for a person when something was done, else None. A wish to stay down is respected.
+
+        Raises `CannotSupervise` when a supervisor was needed and none came up.
+        """
+        now = self._clock()
+        away, self._last_look = now - self._last_look > self._gap, now
+        holder = read_beat(self._state)
+        if holder is None or not is_alive(holder):
+            return self._revive(holder)
+        seen = (holder.pid, holder.term, holder.beat)
+        if away or seen != self._seen:
+            self._seen, self._since = seen, now
+            return None
+        if now - self._since < self._still + self._again:
+            return None
+        self._since = now
+        if not kill_exactly(holder):
+            return None
+        return f"the supervisor (pid {holder.pid}) stood still and was ended; it is being replaced"
+
+    def _revive(self, holder: Beat | None) -> str | None:
+        if is_stopped(self._state):
+            return None
+        if keeper_lives(self._state):
+            return None  # it brings one up itself, at its own pace: a supervisor that dies at once must not storm
+        ensure_keeper(self._root, self._state, command=self._command)
+        self._last_look = self._clock()
+        return "the supervisor was gone; it is back"
+
+
+def kill_exactly(holder: Beat) -> bool:
+    """SIGKILL that very process: identity checked after its pidfd is open, so a reused number is never hit."""
+    if not is_alive(holder):
+        return False
+    try:
+        descriptor = os.pidfd_open(holder.pid)
+    except OSError:
+        return False
+    try:
+        if not is_alive(holder):
+            return False
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def spawn(command: list[str], state: Path) -> None:
+    """Start a keeper detached: own session, `/` as folder, nobody's child. A shell forks twice, because forking
+    ourselves is not safe in a notebook full of threads."""
+    try:
+        with (state / KEEPER_LOG).open("ab") as log:
+            subprocess.run(
+                ["/bin/sh", "-c", '"$@" &', "sh", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                env=_importing_us(),
+                start_new_session=True,
+                check=True,
+                timeout=UP_WITHIN_SECONDS,
+            )
+    except (OSError, subprocess.SubprocessError) as problem:
+        raise CannotSupervise(
+            f"the keeper cannot be started: {problem}",
+            f"check that {state} can be written and that the machine has room for another process",
+        ) from problem
+
+
+def _importing_us() -> dict[str, str]:
+    """Our environment, made fit for a process that lives in `/`: relative entries of PYTHONPATH would point
+    elsewhere there. An installed package finds itself; site-packages must not come before the library."""
+    environment = dict(os.environ)
+    entries = [entry for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    paths = [str(Path(entry).absolute()) for entry in entries]
+    home = Path(overnight.__file__).resolve().parent.parent
+    if home.name not in {"site-packages", "dist-packages"} and str(home) not in paths:
+        paths.append(str(home))
+    environment["PYTHONPATH"] = os.pathsep.join(paths)
+    if not paths:
+        del environment["PYTHONPATH"]
+    return environment
+
+
+def _last_words(state: Path) -> str:
+    for name in (SUPERVISOR_LOG, KEEPER_LOG):
+        with contextlib.suppress(OSError), (state / name).open("rb") as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - _TAIL_BYTES))
+            lines = log.read().decode("utf-8", "replace").strip().splitlines()
+            if lines:
+                return f"; the last line of {name} is: {lines[-1][:300]}"
+    return ""
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return ""
+
+
+def _pid_namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").stat().st_ino)
+    except OSError:
+        return ""
+
+
+def _start_ticks(pid: int) -> int | None:
+    """Field 22 of /proc/PID/stat (proc(5)); None if there is no such process, or a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return None if fields[0] in {b"Z", b"X"} else int(fields[19])
+    except (OSError, IndexError, ValueError):
+        return None

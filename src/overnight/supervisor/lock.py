@@ -1,0 +1,61 @@
+"""One supervisor per root: an flock, and in the locked file who holds it, with a counter that moves each turn."""
+
+import fcntl
+import json
+import os
+import socket
+from pathlib import Path
+
+from overnight.shim.shim import host_identity, process_start_ticks
+
+PADDED = 512  # bytes: the line is replaced in place by one write
+
+
+class Taken(Exception):
+    """Another supervisor holds the root."""
+
+
+class Lock:
+    """`<state>/lock`. Raises `Taken` at once if somebody holds it. No clock is involved."""
+
+    def __init__(self, state: Path, *, watch_only: bool = False) -> None:
+        self._fd = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as problem:
+            os.close(self._fd)
+            raise Taken(str(state)) from problem
+        before = self._read()
+        self._beat = 0
+        term = before.get("term", 0)
+        self._record: dict[str, object] = {
+            **host_identity(),
+            "hostname": socket.gethostname(),
+            "pid": os.getpid(),
+            "start_ticks": process_start_ticks(os.getpid()),
+            "term": (term if isinstance(term, int) else 0) + 1,
+            "watch_only": watch_only,
+        }
+        self.beat()
+
+    def _read(self) -> dict[str, object]:
+        try:
+            record = json.loads(os.pread(self._fd, PADDED, 0).decode())
+        except (ValueError, OSError):
+            return {}
+        return record if isinstance(record, dict) else {}
+
+    @property
+    def term(self) -> object:
+        """How many supervisors this root has had, this one included."""
+        return self._record["term"]
+
+    def beat(self) -> None:
+        """The counter moves. A full disk does not matter: the space is taken already."""
+        self._beat += 1
+        line = json.dumps({**self._record, "beat": self._beat})
+        os.pwrite(self._fd, line.ljust(PADDED - 1).encode() + b"\n", 0)
+
+    def close(self) -> None:
+        """Let go; the file stays, for the term."""
+        os.close(self._fd)

@@ -1,0 +1,283 @@
+"""The loop: one turn takes what happened, decides, commits, and only then acts.
+
+`turn` never waits. Whoever drives it (a selector in production, the simulator in tests) calls it again when a
+descriptor is readable or the time it returned has come.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from overnight.model.campaign import Campaign
+from overnight.model.effects import SetAside, StartAttempt
+from overnight.model.events import RetryDue, RunFaulted
+from overnight.model.run import Run, Vitals
+from overnight.model.time import Moment
+from overnight.ports import (
+    Clock,
+    CodeWatch,
+    Cursor,
+    Examiner,
+    Executor,
+    Files,
+    Inbox,
+    Look,
+    LookOrder,
+    Probe,
+    RunRef,
+    Store,
+    StoreError,
+)
+from overnight.supervisor.dispatch import Dispatch
+from overnight.supervisor.ledger import Ledger
+from overnight.supervisor.orders import Orders
+from overnight.supervisor.petitions import LaunchFiles, Petitions
+from overnight.supervisor.planner import Planner
+from overnight.supervisor.watches import Watches
+from overnight.supervisor.workers import Done, Workers
+
+log = logging.getLogger(__name__)
+
+IDLE_SECONDS = 5.0  # the longest sleep: the counter in the lock file must move
+GAP_SECONDS = 5.0  # a turn later than planned by this much: we, or the machine, were suspended
+CAMPAIGN_FILE_SECONDS = 1.0  # campaign.json is replaced at most this often
+VITALS_SECONDS = 2.0  # progress of live runs is stored at most this often
+STORE_AGAIN = 2.0  # seconds until a commit that failed is tried again
+LOOKS_PER_JOB = 32
+
+
+class Supervisor:
+    """All that decides, for one root. `watch_only`: keeps limits and exits, starts nothing."""
+
+    def __init__(
+        self, *, store: Store, clock: Clock, inbox: Inbox, executors: Mapping[str, Executor], probe: Probe,
+        examiner: Examiner, files: Files, launch_files: LaunchFiles, code: CodeWatch, workers: Workers,
+        orders: Orders, roll: Callable[[], float], watch_only: bool = False, check: bool = False,
+    ) -> None:  # fmt: skip
+        self.clock = clock
+        self.ledger = Ledger(store, check=check)
+        self.watches = Watches()
+        self.workers = workers
+        self.watch_only = watch_only
+        self.problem = ""  # why the store cannot be written
+        self._inbox = inbox
+        self._executors = executors
+        self._files = files
+        self._probe = probe
+        self._orders = orders
+        self.dispatch = Dispatch(self.ledger, workers, orders, executors, probe, examiner, files, roll)
+        self.petitions = Petitions(self.ledger, launch_files, self._code_known)
+        self.planner = Planner(self.ledger, self.dispatch, orders, workers, code, self.petitions.revise_code)
+        self.ledger.on_move = self._moved
+        self._now = clock.now()
+        self._wake: float | None = None
+        self._written: dict[str, float] = {}
+        self._unwritten: set[str] = set()
+        self._vitals_due = 0.0
+        self._taken: list[str] = []
+
+    @property
+    def stop_wanted(self) -> bool:
+        """A person asked the supervisor to go, and that is committed."""
+        return self.petitions.stop_wanted and not self.ledger.batch
+
+    def _code_known(self, campaign: str, now: Moment) -> None:
+        self.planner.code_known(campaign, now)
+
+    def _moved(self, ref: RunRef, before: Run, now: Run) -> None:
+        self.watches.follow(ref, now, self._now)
+        if before.live_attempt is not None and now.live_attempt is None:
+            self.planner.freed()
+
+    # --- recovery ------------------------------------------------------------------------------------------
+
+    def recover(self) -> None:
+        """Take over: adopt what lives, perform what is still owed. There is no other restore logic."""
+        self._now = now = self.clock.now()
+        ledger = self.ledger
+        ledger.load()
+        ledger.rebase_waits(now)
+        for ref, run in list(ledger.runs.items()):
+            self.watches.follow(ref, run, now)
+            starting = any(isinstance(effect, StartAttempt) for effect in run.owed)
+            try:
+                if run.live_attempt is not None and not starting:
+                    self.dispatch.adopt(ref, run)
+            except Exception as problem:
+                log.exception("cannot adopt %s/%s", ref.campaign, ref.run_id)
+                ledger.apply(ref, RunFaulted(now, f"{type(problem).__name__}: {problem}"))
+            for effect in run.owed:
+                self.dispatch.perform(ref, effect, now)
+        for campaign in ledger.campaigns.values():
+            for n, document in enumerate(ledger.store.revisions(campaign.id), start=1):
+                if campaign.ended is None:
+                    self.petitions.revisions.append((campaign.id, n, document))
+            self._unwritten.add(campaign.id)
+        count = int(ledger.store.meta("recoveries") or 0)
+        if ledger.campaigns:
+            ledger.batch.meta["recoveries"] = str(count + 1)
+
+    # --- the turn ------------------------------------------------------------------------------------------
+
+    def turn(self) -> float:
+        """One turn; returns how long (seconds) may be slept at most if nothing happens."""
+        now = self.clock.now()
+        self._notice_gap(now)
+        self._now = now
+        self._take_requests(now)
+        for executor in self._executors.values():
+            for ref, event in executor.poll():
+                self.ledger.apply(ref, event)
+        for done in self.workers.results():
+            self._done(done, now)
+        for ref in list(self.ledger.waits_due(now)):
+            self.ledger.apply(ref, RetryDue(now))
+        more = self.petitions.sweep_cancelled(now)
+        if not self.watch_only and not self.problem:
+            self.planner.plan(now)
+        self._store_vitals(now)
+        self._unwritten.update(self.ledger.settle(now))
+        self._commit(now)
+        self._look(now)
+        self._write_campaigns(now)
+        self.dispatch.again(now)
+        if self.ledger.asked or self.ledger.batch.answers:
+            more = True
+        sleep = 0.0 if more and not self.problem else self._sleep(now)
+        self._wake = now.mono + sleep
+        return sleep
+
+    def _notice_gap(self, now: Moment) -> None:
+        """Suspended (SIGSTOP, machine asleep, frozen VM): what passed is taken out of every limit."""
+        if self._wake is None:
+            return
+        late = now.mono - self._wake
+        if late > GAP_SECONDS:
+            log.warning("%.1f s passed unseen: taken out of every limit", late)
+            self.watches.skip(late)
+
+    def _take_requests(self, now: Moment) -> None:
+        for request in self._inbox.read():
+            if request.id not in self._taken:
+                self.petitions.take(request, now)
+                self._taken.append(request.id)
+
+    def _done(self, done: Done, now: Moment) -> None:
+        match done.tag:
+            case ("look", tuple() as names):
+                self._seen(names, done, now)
+            case ("code", str() as campaign):
+                self.planner.code_seen(campaign, done.value, done.problem, now)
+            case ("file", str() as campaign):
+                if done.problem is not None:
+                    log.warning("campaign.json of %s: %s", campaign, done.problem)
+                    self._unwritten.add(campaign)
+            case _:
+                result = self.dispatch.done(done, now)
+                if result is not None:
+                    self.ledger.apply(*result)
+
+    def _commit(self, now: Moment) -> None:
+        try:
+            asked = self.ledger.commit()
+        except StoreError as problem:
+            # Nothing that was decided is done before it is on disk; what lives is still watched.
+            if str(problem) != self.problem:
+                log.error("cannot commit: %s", problem)
+            self.problem = str(problem)
+            return
+        self.problem = ""
+        if self._taken:
+            self._inbox.delete(self._taken)
+            self._taken = []
+        for campaign, words in self.ledger.said:
+            log.info("%s: %s", campaign, words)
+        self.ledger.said.clear()
+        try:
+            self.petitions.write_revisions()
+        except OSError as error:
+            log.warning("revisions: %s", error)
+        for ref, effect in asked:
+            if not (self.watch_only and isinstance(effect, StartAttempt | SetAside)):
+                self.dispatch.perform(ref, effect, now)
+
+    def _sleep(self, now: Moment) -> float:
+        times = [
+            self.ledger.next_wait(), self.watches.next_due(), self.planner.next_due(), self.dispatch.next_again(),
+            now.mono + STORE_AGAIN if self.problem else None,
+            min((self._written.get(c, 0.0) + CAMPAIGN_FILE_SECONDS for c in self._unwritten), default=None),
+            *(executor.due() for executor in self._executors.values()),
+        ]  # fmt: skip
+        first = min((at for at in times if at is not None), default=now.mono + IDLE_SECONDS)
+        return min(max(0.0, first - now.mono), IDLE_SECONDS)
+
+    # --- looks ---------------------------------------------------------------------------------------------
+
+    def _look(self, now: Moment) -> None:
+        """Send out the looks that are due, and act on limits that have passed."""
+        orders = []
+        for ref, watch in self.watches.looks_due(now):
+            run = self.ledger.runs.get(ref)
+            campaign = self.ledger.campaigns.get(ref.campaign)
+            if run is None or campaign is None:
+                continue
+            try:
+                event = self.watches.passed(ref, run, campaign, now)
+                if watch.looking is None:
+                    orders.append(self._orders.look(run, campaign, watch))
+                    watch.looking = now.mono
+                interval = self.watches.look_interval(run, campaign, watch)
+            except Exception as problem:
+                event, interval = RunFaulted(now, f"{type(problem).__name__}: {problem}"), IDLE_SECONDS
+            self.watches.later(ref, watch, now.mono + interval)
+            if event is not None:
+                self.ledger.apply(ref, event)
+        for i in range(0, len(orders), LOOKS_PER_JOB):
+            batch = orders[i : i + LOOKS_PER_JOB]
+            names = tuple((order.ref, order.n) for order in batch)
+            self.workers.submit("look", ("look", names), self._looker(batch))
+
+    def _looker(self, orders: Sequence[LookOrder]) -> Callable[[], list[Look]]:
+        return lambda: [self._probe.look(order) for order in orders]
+
+    def _seen(self, names: Iterable[tuple[RunRef, int]], done: Done, now: Moment) -> None:
+        looks: Iterable[Look] = done.value or ()
+        if done.problem is not None:
+            log.warning("looks failed: %s", done.problem)
+            looks = [Look(ref, n, Cursor(), False, problem=str(done.problem)) for ref, n in names]
+        for look in looks:
+            watch = self.watches.by_run.get(look.ref)
+            if watch is not None and watch.attempt.n == look.n:
+                try:
+                    watch.seen(look, now)
+                except Exception as problem:
+                    self.ledger.apply(look.ref, RunFaulted(now, f"{type(problem).__name__}: {problem}"))
+
+    def _store_vitals(self, now: Moment) -> None:
+        if now.mono < self._vitals_due or self.problem:
+            return
+        changed: dict[RunRef, Vitals] = {}
+        for ref, watch in self.watches.by_run.items():
+            if watch.dirty:
+                watch.dirty = False
+                changed[ref] = watch.vitals
+        if changed:
+            self.ledger.batch.vitals.update(changed)
+            self._vitals_due = now.mono + VITALS_SECONDS
+
+    # --- files ---------------------------------------------------------------------------------------------
+
+    def _write_campaigns(self, now: Moment) -> None:
+        """campaign.json of what changed, at most once a second each."""
+        if self.problem:
+            return
+        for name in sorted(self._unwritten):
+            campaign = self.ledger.campaigns[name]
+            if now.mono - self._written.get(name, float("-inf")) < CAMPAIGN_FILE_SECONDS:
+                continue
+            self._written[name] = now.mono
+            self._unwritten.discard(name)
+            self.workers.submit("quick", ("file", name), self._writer(campaign))
+
+    def _writer(self, campaign: Campaign) -> Callable[[], Any]:
+        return lambda: self._files.write_campaign(campaign)

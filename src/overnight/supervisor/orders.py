@@ -1,0 +1,132 @@
+"""Orders: what executors, probes and files need to know, built from a run's state, its row and its campaign."""
+
+from pathlib import Path
+
+from overnight.artifacts import layout
+from overnight.artifacts.roots import attempts_home
+from overnight.core import limits
+from overnight.core.plan import gpus_of
+from overnight.manifest import expand_command, expand_env, expand_text
+from overnight.model.campaign import Campaign
+from overnight.model.codec import pretty
+from overnight.model.manifest import RunSpec
+from overnight.model.run import Attempt, Run
+from overnight.ports import AttemptRef, ExamineOrder, FinishOrder, LookOrder, RunRef, SlotRequest, StartOrder
+from overnight.supervisor.watches import Watch
+
+ALWAYS = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
+OFFLINE = {"WANDB_MODE": "offline"}
+
+
+class Orders:
+    """Builds orders for one root and state."""
+
+    def __init__(self, root: Path, state: Path) -> None:
+        self.state = str(state)
+        self.layout = layout.Layout(str(root), str(attempts_home(root, state)))
+
+    def run_dir(self, ref: RunRef) -> str:
+        """The run's own folder."""
+        return layout.run_dir(self.layout.root, ref.campaign, ref.run_id)
+
+    def reserved(self, run: Run, campaign: Campaign, attempt: Attempt) -> dict[str, str]:
+        """The reserved placeholders of one attempt."""
+        run_dir = self.run_dir(RunRef(run.campaign, run.run_id))
+        gpus = gpus_of(campaign, run.policy)
+        return {
+            "run_id": run.run_id,
+            "campaign": run.campaign,
+            "attempt": str(attempt.n),
+            "attempt_id": attempt_id(run, attempt.n),
+            "out_dir": f"{run_dir}/out",
+            "run_dir": run_dir,
+            "gpus": f"{gpus:g}" if 0 < gpus < 1 else str(int(gpus)),
+            "gpu_ids": ",".join(attempt.slot.gpu_ids),
+            "slot": attempt.slot.name,
+            "port": str(attempt.port or ""),
+            "checkpoint": attempt.resume_from or "",
+        }
+
+    def target(self, run: Run, attempt: Attempt) -> AttemptRef:
+        """Names an attempt for executors."""
+        ref = RunRef(run.campaign, run.run_id)
+        return AttemptRef(ref, attempt, self.layout.attempt_dir(ref.campaign, ref.run_id, attempt.n))
+
+    def start(self, run: Run, campaign: Campaign, spec: RunSpec) -> StartOrder:
+        """Begin the run's newest attempt."""
+        attempt = run.attempts[-1]
+        ref = RunRef(run.campaign, run.run_id)
+        reserved = self.reserved(run, campaign, attempt)
+        resume = campaign.policy.checkpoint.resume if attempt.resume_from is not None else ()
+        argv = expand_command(campaign.command, spec.params, reserved, extra=resume)
+        env = {**ALWAYS, **expand_env(campaign.env, spec.env, spec.params, reserved)}
+        if attempt.offline:
+            env.update(OFFLINE)
+        env.update(self._ours(run, campaign, attempt, reserved))
+        run_dir = self.run_dir(ref)
+        return StartOrder(
+            ref=ref, n=attempt.n, attempt_id=reserved["attempt_id"], run_dir=run_dir,
+            out_dir=reserved["out_dir"], attempt_dir=self.target(run, attempt).attempt_dir, argv=tuple(argv),
+            cwd=str(Path(campaign.cwd) / expand_text(campaign.policy.cwd, spec.params, reserved)),
+            env_set=env, env_unset=(), launch_env=layout.launch_env_file(self.state, run.campaign), umask=campaign.umask,
+            rlimits=campaign.rlimits, slot=attempt.slot, bound_seconds=limits.bound_seconds(run, campaign),
+            grace=campaign.policy.limits.grace, knobs=campaign.policy.fake,
+            run_json=pretty({
+                "campaign": campaign.id, "manifest_sha256": campaign.sha256, "run_id": run.run_id,
+                "params": spec.params,
+            }),
+        )  # fmt: skip
+
+    def _ours(self, run: Run, campaign: Campaign, attempt: Attempt, reserved: dict[str, str]) -> dict[str, str]:
+        env = {
+            "OVERNIGHT_CAMPAIGN": run.campaign,
+            "OVERNIGHT_RUN": run.run_id,
+            "OVERNIGHT_ATTEMPT": str(attempt.n),
+            "OVERNIGHT_ATTEMPT_ID": reserved["attempt_id"],
+            "OVERNIGHT_OUT_DIR": reserved["out_dir"],
+            "OVERNIGHT_CHECKPOINT": reserved["checkpoint"],
+            "OVERNIGHT_PROGRESS": str(Path(self.target(run, attempt).attempt_dir) / "progress"),
+        }
+        if attempt.slot.gpu_ids:
+            env["CUDA_VISIBLE_DEVICES"] = reserved["gpu_ids"]
+        if attempt.port is not None:
+            env["MASTER_PORT"] = env["PET_MASTER_PORT"] = str(attempt.port)
+        return env
+
+    def slot(self, run: Run, campaign: Campaign) -> SlotRequest:
+        """What the run's next attempt needs."""
+        devices = tuple((device.entry, device.uuid) for device in campaign.devices)
+        return SlotRequest(campaign.id, gpus_of(campaign, run.policy), devices, run.avoid)
+
+    def look(self, run: Run, campaign: Campaign, watch: Watch) -> LookOrder:
+        """Look at the run's live attempt."""
+        attempt = watch.attempt
+        ref = RunRef(run.campaign, run.run_id)
+        return LookOrder(
+            ref=ref, n=attempt.n, attempt_dir=self.target(run, attempt).attempt_dir,
+            out_dir=f"{self.run_dir(ref)}/out", pattern=campaign.policy.progress.pattern, cursor=watch.cursor,
+        )  # fmt: skip
+
+    def examine(self, run: Run, campaign: Campaign, spec: RunSpec) -> ExamineOrder:
+        """Look at what the run's newest attempt left."""
+        attempt = run.attempts[-1]
+        ref = RunRef(run.campaign, run.run_id)
+        reserved = self.reserved(run, campaign, attempt)
+        path = campaign.policy.checkpoint.path
+        run_dir = self.run_dir(ref)
+        return ExamineOrder(
+            ref=ref, attempt=attempt, run_dir=run_dir, out_dir=reserved["out_dir"],
+            attempt_dir=self.target(run, attempt).attempt_dir, pattern=campaign.policy.progress.pattern,
+            required=campaign.required, complete=campaign.policy.checkpoint.complete, excluded=run.excluded,
+            checkpoint=None if path is None else expand_text(path, spec.params, reserved),
+        )  # fmt: skip
+
+    def finish(self, run: Run, campaign: Campaign, spec: RunSpec) -> FinishOrder:
+        """Write what remains of an ended run."""
+        return FinishOrder(run, spec, campaign, self.run_dir(RunRef(run.campaign, run.run_id)),
+                           len(campaign.devices))  # fmt: skip
+
+
+def attempt_id(run: Run, n: int) -> str:
+    """A name for one attempt that is unique on a host and fit for a container's name."""
+    return f"{run.campaign}.{run.run_id}.{n}"

@@ -1,0 +1,291 @@
+"""Requests of clients, taken into the ledger. Each answer is committed with its consequences."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Protocol
+
+from overnight.core.campaigns import OVER
+from overnight.manifest import Revision, difference, digest, load_manifest, revision_bytes
+from overnight.model import requests as r
+from overnight.model.campaign import Campaign
+from overnight.model.codec import replace
+from overnight.model.events import (
+    CancelRequested,
+    LimitsAmended,
+    PauseRequested,
+    ResumeRequested,
+    RetryRequested,
+)
+from overnight.model.manifest import Refusal, RunSpec
+from overnight.model.policy import CodeIdentity
+from overnight.model.states import ENDED, RunState
+from overnight.model.time import Moment
+from overnight.ports import RunRef
+from overnight.supervisor.ledger import CANCELLED_PER_TURN, Ledger
+
+
+class LaunchFiles(Protocol):
+    """The files of a campaign that are written before it is committed; each call may come twice."""
+
+    def write_manifest(self, campaign: str, data: bytes) -> None: ...
+
+    def write_revision(self, campaign: str, n: int, data: bytes) -> None: ...
+
+    def write_launch_env(self, campaign: str, env: dict[str, str]) -> None: ...
+
+
+class Petitions:
+    """Carries out requests. `code_known` tells the planner that a client has just looked at the code."""
+
+    def __init__(self, ledger: Ledger, files: LaunchFiles, code_known: Callable[[str, Moment], None]) -> None:
+        self._ledger = ledger
+        self._files = files
+        self._code_known = code_known
+        self.stop_wanted = False
+        self.revisions: list[tuple[str, int, bytes]] = []  # to be written after the commit
+
+    def take(self, request: r.Request, now: Moment) -> None:
+        """One request. A second copy of one that was answered is ignored."""
+        if request.id in self._ledger.batch.answers or self._ledger.store.answer(request.id) is not None:
+            return
+        try:
+            answer = self._answer(request, now)
+        except Refusal as refusal:
+            answer = r.Answer(False, refusal.message, refusal.hint)
+        except OSError as problem:
+            answer = r.Answer(False, f"cannot write the campaign's files: {problem}", "free space, then try again")
+        self._ledger.batch.answers[request.id] = answer
+        self._ledger.batch.durable = True
+
+    def _answer(self, request: r.Request, now: Moment) -> r.Answer:
+        match request:
+            case r.Launch():
+                return self._launch(request, now)
+            case r.Retry():
+                return self._retry(request, now)
+            case r.Amend():
+                return self._amend(request, now)
+            case r.Pause():
+                return self._pause(request, now)
+            case r.Resume():
+                return self._resume(request, now)
+            case r.Cancel():
+                return self._cancel(request, now)
+            case r.StopSupervisor():
+                self.stop_wanted = True
+                return r.Answer(True, "the supervisor stops; runs go on, bounded by their shims")
+
+    # --- launch --------------------------------------------------------------------------------------------
+
+    def _launch(self, request: r.Launch, now: Moment) -> r.Answer:
+        frozen = request.frozen
+        known = self._ledger.campaigns.get(frozen.campaign)
+        if known is not None:
+            words = f"{known.id} is {known.state.value} already; nothing is started twice"
+            return r.Answer(True, words, campaign=known.id)
+        if not request.fresh:
+            self._refuse_namesake(request)
+        shell = request.shell
+        campaign = Campaign(
+            id=frozen.campaign, name=frozen.manifest.name, sha256=frozen.sha256, created=now, policy=frozen.policy,
+            cwd=shell.cwd, umask=shell.umask, rlimits=shell.rlimits, required=frozen.manifest.required,
+            command=frozen.manifest.command, env=frozen.manifest.env, devices=request.devices, revision=0,
+        )  # fmt: skip
+        self._files.write_manifest(campaign.id, frozen.manifest_bytes)
+        self._files.write_launch_env(campaign.id, shell.env)
+        self._ledger.batch.manifests[campaign.id] = frozen.manifest_bytes
+        campaign = self._revise(campaign, request.by, "launch", request.code, now)
+        self._ledger.add_runs(campaign, frozen.runs)
+        self._code_known(campaign.id, now)
+        return r.Answer(True, f"{len(frozen.runs)} runs", campaign=campaign.id, created=True)
+
+    def _refuse_namesake(self, request: r.Launch) -> None:
+        frozen = request.frozen
+        for other in self._ledger.campaigns.values():
+            if other.name != frozen.manifest.name or other.state in OVER:
+                continue
+            data = self._ledger.store.manifest(other.id) or self._ledger.batch.manifests.get(other.id)
+            words = difference(load_manifest(data), frozen.manifest) if data is not None else []
+            raise Refusal(
+                f"{other.id} of the same name is {other.state.value}, and this is a different manifest: "
+                + ("; ".join(words) or "see manifest.json"),
+                f"overnight amend {other.id} …, or launch --fresh to start this one beside it",
+            )
+
+    # --- revisions -----------------------------------------------------------------------------------------
+
+    def revise_code(self, campaign: Campaign, code: CodeIdentity, patch: str | None, now: Moment) -> Campaign:
+        """The revision that changed code makes."""
+        return self._revise(campaign, "supervisor", "the code changed", code, now, patch=patch)
+
+    def _revise(
+        self, campaign: Campaign, by: str, why: str, code: CodeIdentity, now: Moment, *,
+        added: tuple[RunSpec, ...] = (), dropped: tuple[str, ...] = (), patch: str | None = None,
+    ) -> Campaign:  # fmt: skip
+        n = campaign.revision + 1
+        document = revision_bytes(
+            Revision(
+                n=n,
+                at=datetime.fromtimestamp(now.wall, UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+                by=by,
+                why=why,
+                policy=campaign.policy,
+                code=code,
+                added=added,
+                dropped=dropped,
+                devices=campaign.devices,
+                patch=patch,
+                previous=campaign.revision_digest,
+            )
+        )
+        self._ledger.batch.revisions.append((campaign.id, n, document))
+        self.revisions.append((campaign.id, n, document))
+        return replace(campaign, revision=n, revision_digest=digest(document), code=code.digest or campaign.code)
+
+    def write_revisions(self) -> None:
+        """After the commit: the numbered files. Raises OSError and keeps what is left."""
+        while self.revisions:
+            self._files.write_revision(*self.revisions[0])
+            del self.revisions[0]
+
+    # --- the others ----------------------------------------------------------------------------------------
+
+    def _campaign(self, name: str) -> Campaign:
+        campaign = self._ledger.campaigns.get(name)
+        if campaign is None:
+            raise Refusal(f"no campaign {name} here")
+        return campaign
+
+    def _refs(self, campaign: str, run_ids: tuple[str, ...]) -> list[RunRef]:
+        unknown = [run_id for run_id in run_ids if self._ledger.get(RunRef(campaign, run_id)) is None]
+        if unknown:
+            raise Refusal(f"{campaign} has no run {', '.join(unknown)}", f"overnight status {campaign}")
+        return [RunRef(campaign, run_id) for run_id in run_ids]
+
+    def _matching(self, campaign: str, states: tuple[RunState, ...], failure_class: str | None) -> list[RunRef]:
+        refs = []
+        names = [state.value for state in states]
+        for position in self._ledger.store.positions(campaign, states=names, failure_class=failure_class):
+            run = self._ledger.store.run_at(campaign, position)
+            if run is not None:
+                refs.append(RunRef(campaign, run.run_id))
+        return refs
+
+    def _shell_anew(
+        self, campaign: Campaign, shell: r.Shell, code: CodeIdentity, by: str, why: str, now: Moment
+    ) -> Campaign:
+        """The environment of the shell that typed; a revision if the code is another by now."""
+        self._files.write_launch_env(campaign.id, shell.env)
+        campaign = replace(campaign, umask=shell.umask, rlimits=shell.rlimits)
+        if code.digest is not None and code.digest != campaign.code:
+            campaign = self._revise(campaign, by, why, code, now)
+        self._code_known(campaign.id, now)
+        self._ledger.put(campaign)
+        return campaign
+
+    def _retry(self, request: r.Retry, now: Moment) -> r.Answer:
+        campaign = self._campaign(request.campaign)
+        if request.run_ids:
+            refs = self._refs(campaign.id, request.run_ids)
+            busy = [ref.run_id for ref in refs if (run := self._ledger.get(ref)) is not None and run.state not in ENDED]
+            if busy:
+                raise Refusal(f"{', '.join(busy)}: not ended, so there is nothing to retry",
+                              f"overnight why {campaign.id} {busy[0]}")  # fmt: skip
+        else:
+            states = (RunState.FAILED,) if request.failure_class else (RunState.FAILED, RunState.CANCELLED)
+            refs = self._matching(campaign.id, states, request.failure_class)
+        if not refs:
+            what = f"failed with {request.failure_class}" if request.failure_class else "failed or was cancelled"
+            raise Refusal(f"no run of {campaign.id} {what}", f"overnight status {campaign.id}")
+        self._shell_anew(campaign, request.shell, request.code, request.by, "retry", now)
+        for ref in refs:
+            self._ledger.apply(ref, RetryRequested(now, request.by, request.scratch))
+        campaign = self._ledger.campaigns[campaign.id]
+        self._ledger.put(replace(campaign, cancelling="", ended=None))
+        return r.Answer(True, f"{len(refs)} runs are tried again", campaign=campaign.id,
+                        details=tuple(ref.run_id for ref in refs[:1000]))  # fmt: skip
+
+    def _amend(self, request: r.Amend, now: Moment) -> r.Answer:
+        ledger = self._ledger
+        campaign = self._campaign(request.campaign)
+        dropped = self._refs(campaign.id, request.dropped)
+        clash = [s.run_id for s in request.added if ledger.store.spec(RunRef(campaign.id, s.run_id)) is not None]
+        if clash:
+            raise Refusal(f"{campaign.id} has these runs already: {', '.join(clash[:5])}", "new rows need new run_ids")
+        if request.policy is not None:
+            campaign = replace(campaign, policy=request.policy)
+        if request.shell is not None:
+            self._files.write_launch_env(campaign.id, request.shell.env)
+            campaign = replace(campaign, umask=request.shell.umask, rlimits=request.shell.rlimits)
+        campaign = self._revise(campaign, request.by, request.why or "amend", request.code, now,
+                                added=request.added, dropped=request.dropped, patch=request.patch)  # fmt: skip
+        self._code_known(campaign.id, now)
+        if request.added:
+            campaign = ledger.add_runs(replace(campaign, cancelling="", ended=None), request.added)
+        ledger.put(campaign)
+        for ref in dropped:
+            words = f"dropped by revision {campaign.revision}"
+            ledger.apply(ref, CancelRequested(now, request.by, words))
+        if request.policy is not None:
+            for ref, run in list(ledger.runs.items()):
+                if ref.campaign == campaign.id and run.state == RunState.RUNNING:
+                    ledger.apply(ref, LimitsAmended(now, campaign.revision))
+        return r.Answer(True, f"revision {campaign.revision}", campaign=campaign.id)
+
+    def _pause(self, request: r.Pause, now: Moment) -> r.Answer:
+        campaign = self._campaign(request.campaign)
+        if campaign.state in OVER:
+            raise Refusal(f"{campaign.id} is {campaign.state.value}; there is nothing to pause")
+        self._ledger.put(replace(campaign, paused=True, paused_why=f"{request.by} paused it"))
+        live = self._of(campaign.id, RunState.RUNNING)
+        if request.now:
+            for ref in live:
+                self._ledger.apply(ref, PauseRequested(now, request.by))
+            return r.Answer(True, f"paused; {len(live)} live attempts are being ended", campaign=campaign.id)
+        return r.Answer(True, f"paused; {len(live)} live attempts go on", campaign=campaign.id)
+
+    def _of(self, campaign: str, *states: RunState) -> list[RunRef]:
+        return [ref for ref, run in self._ledger.runs.items() if ref.campaign == campaign and run.state in states]
+
+    def _resume(self, request: r.Resume, now: Moment) -> r.Answer:
+        campaign = self._campaign(request.campaign)
+        refs = self._refs(campaign.id, request.run_ids) or self._of(campaign.id, RunState.HELD)
+        self._shell_anew(campaign, request.shell, request.code, request.by, "resume", now)
+        campaign = self._ledger.campaigns[campaign.id]
+        was = campaign.paused
+        self._ledger.put(replace(campaign, paused=False, paused_why=""))
+        for ref in refs:
+            self._ledger.apply(ref, ResumeRequested(now, request.by))
+        words = [f"{len(refs)} held runs go on"] if refs else []
+        words += ["no longer paused"] if was else []
+        return r.Answer(True, "; ".join(words) or "nothing was paused or held", campaign=campaign.id)
+
+    def _cancel(self, request: r.Cancel, now: Moment) -> r.Answer:
+        campaign = self._campaign(request.campaign)
+        if request.run_ids:
+            refs = self._refs(campaign.id, request.run_ids)
+        else:
+            if campaign.state in OVER:
+                raise Refusal(f"{campaign.id} is {campaign.state.value} already")
+            words = f"{request.by} cancelled the campaign"
+            self._ledger.put(replace(campaign, cancelling=words))
+            refs = self._of(campaign.id, RunState.RUNNING, RunState.VERIFYING, RunState.WAITING, RunState.HELD)
+        for ref in refs:
+            self._ledger.apply(ref, CancelRequested(now, request.by, f"{request.by} cancelled it"))
+        return r.Answer(True, "being cancelled; live attempts get their grace", campaign=campaign.id)
+
+    def sweep_cancelled(self, now: Moment) -> bool:
+        """Queued runs of cancelled campaigns, some each turn. True: there is more."""
+        more = False
+        for campaign in list(self._ledger.campaigns.values()):
+            if not campaign.cancelling:
+                continue
+            for ref in self._of(campaign.id, RunState.WAITING):
+                self._ledger.apply(ref, CancelRequested(now, "supervisor", campaign.cancelling))
+            for _ in range(CANCELLED_PER_TURN):
+                entry = self._ledger.next_queued(campaign.id)
+                if entry is None:
+                    break
+                self._ledger.apply(entry[0], CancelRequested(now, "supervisor", campaign.cancelling))
+            more = more or self._ledger.queued(campaign.id) > 0
+        return more

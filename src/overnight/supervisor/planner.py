@@ -1,0 +1,139 @@
+"""The planner's hands: takes slots for queued runs and keeps an eye on the code they would run."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from overnight.core import plan
+from overnight.model.campaign import Campaign
+from overnight.model.codec import replace
+from overnight.model.events import RunPlanned
+from overnight.model.policy import CodeIdentity
+from overnight.model.time import Moment
+from overnight.ports import Busy, CodeWatch
+from overnight.supervisor.dispatch import Dispatch
+from overnight.supervisor.ledger import Ledger
+from overnight.supervisor.orders import Orders
+from overnight.supervisor.workers import Workers
+
+log = logging.getLogger(__name__)
+
+CODE_FRESH = 5.0  # seconds: no attempt starts on an older look at the code
+CODE_AHEAD = 2.5  # while starts go on, the next look is taken this early
+SLOT_AGAIN = 1.0  # seconds until a taken slot is tried again
+
+
+class Planner:
+    """Starts what may start. `revise(campaign, code, patch)` makes the revision that changed code is."""
+
+    def __init__(
+        self, ledger: Ledger, dispatch: Dispatch, orders: Orders, workers: Workers, code: CodeWatch,
+        revise: Callable[[Campaign, CodeIdentity, str | None, Moment], Campaign],
+    ) -> None:  # fmt: skip
+        self._ledger = ledger
+        self._dispatch = dispatch
+        self._orders = orders
+        self._workers = workers
+        self._code = code
+        self._revise = revise
+        self._seen: dict[str, float] = {}  # by campaign: when the code was last looked at (monotonic)
+        self._looking: set[str] = set()
+        self._blocked: dict[str, float] = {}  # by campaign: when slots are tried again (monotonic)
+        self.busy: dict[str, str] = {}  # by campaign: who holds what it waits for
+
+    def plan(self, now: Moment) -> None:
+        """Give slots to queued runs, campaign by campaign, in order."""
+        ledger = self._ledger
+        standings = [
+            plan.Standing(c, ledger.live.get(c.id, 0), ledger.queued(c.id))
+            for c in ledger.campaigns.values()
+            if ledger.queued(c.id) and c.id not in ledger.batch.added
+        ]
+        for standing in plan.order(standings):
+            campaign = standing.campaign
+            if self._blocked.get(campaign.id, 0.0) > now.mono or not self._code_is_fresh(campaign, now):
+                continue
+            for _ in range(plan.room(standing)):
+                if not self._start_one(campaign.id, now):
+                    break
+
+    def freed(self) -> None:
+        """A slot of ours came free: nobody needs to wait for the next try."""
+        self._blocked.clear()
+
+    def next_due(self) -> float | None:
+        """When a blocked campaign tries again (monotonic seconds)."""
+        waiting = [at for name, at in self._blocked.items() if self._ledger.queued(name)]
+        return min(waiting, default=None)
+
+    def _start_one(self, campaign_id: str, now: Moment) -> bool:
+        ledger = self._ledger
+        entry = ledger.next_queued(campaign_id)
+        if entry is None:
+            return False
+        ref, run = entry
+        campaign = ledger.campaigns[campaign_id]
+        executor = self._dispatch.executor(campaign_id)
+        request = self._orders.slot(run, campaign)
+        placement = executor.acquire(request)
+        if isinstance(placement, Busy) and placement.only_avoided:
+            placement = executor.acquire(replace(request, avoid=()))
+        if isinstance(placement, Busy):
+            ledger.requeue(run)
+            self._blocked[campaign_id] = now.mono + SLOT_AGAIN
+            if self.busy.get(campaign_id) != placement.words:
+                self.busy[campaign_id] = placement.words
+                ledger.put(replace(campaign, words=f"waiting for a slot: {placement.words}"))
+            return False
+        if self.busy.pop(campaign_id, None) is not None:
+            ledger.put(replace(campaign, words=""))
+        n = run.attempts[-1].n + 1 if run.attempts else 1
+        event = RunPlanned(now, n, placement.slot, campaign.revision, campaign.code, placement.port)
+        step = ledger.apply(ref, event)
+        if step is None or step.ignored is not None or step.run.attempt is None or not step.run.attempt.live:
+            executor.release(placement.slot)
+        return True
+
+    # --- code ----------------------------------------------------------------------------------------------
+
+    def _code_is_fresh(self, campaign: Campaign, now: Moment) -> bool:
+        age = now.mono - self._seen.get(campaign.id, float("-inf"))
+        if age > CODE_AHEAD and campaign.id not in self._looking:
+            self._looking.add(campaign.id)
+            code, cwd, known = self._code, campaign.cwd, campaign.code
+
+            def look() -> Any:
+                identity = code.identity(cwd)
+                changed = identity.digest is not None and known is not None and identity.digest != known
+                return identity, code.patch(cwd) if changed else None
+
+            self._workers.submit("quick", ("code", campaign.id), look)
+        return age <= CODE_FRESH
+
+    def code_seen(self, campaign_id: str, found: Any, problem: BaseException | None, now: Moment) -> None:
+        """A look at the code is back. One that failed holds nothing up: the attempt's code is then unknown."""
+        self._looking.discard(campaign_id)
+        self._seen[campaign_id] = now.mono
+        campaign = self._ledger.campaigns.get(campaign_id)
+        if campaign is None:
+            return
+        if problem is not None:
+            log.warning("cannot look at the code of %s: %s", campaign_id, problem)
+            return
+        identity, patch = found
+        if identity.digest is None or identity.digest == campaign.code:
+            return
+        if campaign.code is None:
+            self._ledger.put(replace(campaign, code=identity.digest))
+            return
+        campaign = self._revise(campaign, identity, patch, now)
+        words = f"the code changed: attempts from now on run revision {campaign.revision}"
+        if campaign.policy.code.on_change == "hold":
+            words = f"the code changed: paused by code.on_change, revision {campaign.revision} would run"
+            campaign = replace(campaign, paused=True, paused_why=words)
+        self._ledger.put(campaign)
+        self._ledger.say(campaign_id, "", now, words)
+
+    def code_known(self, campaign_id: str, now: Moment) -> None:
+        """The code was just looked at by a client's request."""
+        self._seen[campaign_id] = now.mono

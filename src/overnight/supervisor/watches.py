@@ -1,0 +1,179 @@
+"""Watches: one for each live attempt. When to look, what the looks have shown, which limit has passed.
+
+A watch's time is seconds of running since the attempt started, with suspensions taken out: of us (SIGSTOP, a
+suspended machine, a frozen VM) the loop tells by `skip`.
+"""
+
+import heapq
+from collections.abc import Iterator
+
+from overnight.core import limits as core_limits
+from overnight.model.campaign import Campaign
+from overnight.model.codec import replace
+from overnight.model.events import Event, LimitReached
+from overnight.model.run import Attempt, Run, Vitals
+from overnight.model.states import AttemptState
+from overnight.model.time import Moment
+from overnight.ports import Cursor, Look, RunRef
+
+TENTH_LINE = 10  # of output is the first advance where no marker is known
+LOOK_HANGS = 10.0  # seconds: a look not back by then makes the run unknown, not stalled
+FIRST_LOOK = 0.2
+RATE_WEIGHT = 0.3  # of the newest interval in the smoothed step rate
+
+
+class Watch:
+    """What is known of one live attempt."""
+
+    __slots__ = ("attempt", "begun", "cursor", "dirty", "due", "looking", "problem", "quiet_looks", "skipped", "vitals")
+
+    def __init__(self, attempt: Attempt, now: Moment) -> None:
+        self.attempt = attempt
+        self.vitals = attempt.vitals
+        self.cursor = Cursor()
+        self.begun = now
+        self.skipped = 0.0
+        self.quiet_looks = 0
+        self.looking: float | None = None  # since when a look is under way (monotonic)
+        self.problem: str | None = None
+        self.dirty = False
+        self.due = now.mono + FIRST_LOOK
+        if attempt.started is not None:
+            self._started(attempt, now)
+
+    def _started(self, attempt: Attempt, now: Moment) -> None:
+        assert attempt.started is not None
+        same_boot = attempt.started.boot == now.boot
+        self.begun = attempt.started if same_boot else now
+        # Adopted: what passed since the last look of our predecessor was seen by nobody and is held against
+        # nobody; the silence that it had seen by then counts on.
+        unseen = max(0.0, self.running(now) - self.vitals.seconds)
+        if unseen and (self.vitals.seconds or self.vitals.lines):
+            vitals = self.vitals
+            self.vitals = replace(
+                vitals, last_life=vitals.last_life + unseen, last_advance=vitals.last_advance + unseen
+            )
+
+    def running(self, now: Moment) -> float:
+        """Seconds of running."""
+        return max(0.0, now.mono - self.begun.mono - self.skipped)
+
+    def seen(self, look: Look, now: Moment) -> None:
+        """Enter what a look saw."""
+        self.looking = None
+        self.problem = look.problem
+        if look.problem is not None:
+            self.quiet_looks = 0  # unknown is not silence
+            return
+        running = self.running(now)
+        known = self.cursor.inode != 0 or look.cursor.size > self.vitals.size
+        alive = look.life and known
+        self.cursor = look.cursor
+        self.quiet_looks = 0 if alive or look.mark is not None else self.quiet_looks + 1
+        vitals = replace(self.vitals, seconds=running, lines=look.cursor.lines, size=look.cursor.size)
+        if alive:
+            vitals = _life(vitals, running)
+            self.dirty = True
+        if look.mark is not None:
+            vitals = _mark(vitals, look, running)
+            self.dirty = True
+        elif not vitals.started_moving and not vitals.marked and vitals.lines >= TENTH_LINE:
+            vitals = replace(vitals, started_moving=True, last_life=running, last_advance=running)
+        self.vitals = vitals
+
+
+def _life(vitals: Vitals, running: float) -> Vitals:
+    gap = running - vitals.last_life
+    longest = max(vitals.longest_quiet, gap) if vitals.started_moving else vitals.longest_quiet
+    return replace(vitals, last_life=running, longest_quiet=longest)
+
+
+def _mark(vitals: Vitals, look: Look, running: float) -> Vitals:
+    mark = look.mark
+    assert mark is not None
+    first = vitals.first_step
+    if first is None:
+        first = (look.first or mark).step
+    moved = vitals.step is None or mark.step > vitals.step
+    rate = vitals.rate
+    gap = running - vitals.last_advance
+    if moved and vitals.step is not None and gap > 0:
+        now_rate = (mark.step - vitals.step) / gap
+        rate = now_rate if rate is None else (1 - RATE_WEIGHT) * rate + RATE_WEIGHT * now_rate
+    longest = max(vitals.longest_gap, gap) if moved and vitals.started_moving else vitals.longest_gap
+    return replace(
+        vitals, marked=True, first_step=first, step=mark.step, total=mark.total or vitals.total,
+        metrics={**vitals.metrics, **mark.metrics}, rate=rate, longest_gap=longest,
+        started_moving=vitals.started_moving or moved, last_life=running,
+        last_advance=running if moved else vitals.last_advance,
+    )  # fmt: skip
+
+
+class Watches:
+    """All watches, by when their next look is due."""
+
+    def __init__(self) -> None:
+        self.by_run: dict[RunRef, Watch] = {}
+        self._due: list[tuple[float, RunRef]] = []
+
+    def follow(self, ref: RunRef, run: Run, now: Moment) -> None:
+        """Begin, go on or end watching, by the run's newest attempt."""
+        attempt = run.live_attempt
+        watch = self.by_run.get(ref)
+        if attempt is None:
+            self.by_run.pop(ref, None)
+            return
+        if watch is None or watch.attempt.n != attempt.n:
+            self.by_run[ref] = watch = Watch(attempt, now)
+            heapq.heappush(self._due, (watch.due, ref))
+            return
+        if watch.attempt.started is None and attempt.started is not None:
+            watch._started(attempt, now)
+        watch.attempt = attempt
+
+    def skip(self, seconds: float) -> None:
+        """So many seconds passed in which nobody looked and nothing may be held against a run."""
+        for watch in self.by_run.values():
+            watch.skipped += seconds
+
+    def looks_due(self, now: Moment) -> Iterator[tuple[RunRef, Watch]]:
+        """Watches whose look is due; the caller looks and says `seen`, or `later`."""
+        while self._due and self._due[0][0] <= now.mono:
+            due, ref = heapq.heappop(self._due)
+            watch = self.by_run.get(ref)
+            if watch is not None and watch.due == due:
+                yield ref, watch
+
+    def later(self, ref: RunRef, watch: Watch, at: float) -> None:
+        """The next look of this watch is due then (monotonic seconds)."""
+        watch.due = at
+        heapq.heappush(self._due, (at, ref))
+
+    def next_due(self) -> float | None:
+        """When the next look is due (monotonic seconds)."""
+        return self._due[0][0] if self._due else None
+
+    def passed(self, ref: RunRef, run: Run, campaign: Campaign, now: Moment) -> Event | None:
+        """A limit that has passed, as an event. Silence counts only where the last looks could see."""
+        watch = self.by_run.get(ref)
+        attempt = run.live_attempt
+        if watch is None or attempt is None or attempt.state != AttemptState.RUNNING or attempt.started is None:
+            return None
+        running = watch.running(now)
+        in_force = core_limits.in_force(run, campaign, watch.vitals)
+        blind = watch.problem is not None or (watch.looking is not None and now.mono - watch.looking > LOOK_HANGS)
+        if blind:
+            in_force = replace(in_force, startup=None, heartbeat=None, progress=None)
+        found = core_limits.passed(in_force, watch.vitals, running, watch.quiet_looks)
+        if found is None:
+            return None
+        return LimitReached(now, attempt.n, found.limit, found.seconds, found.observed,
+                            replace(watch.vitals, seconds=running))  # fmt: skip
+
+    def look_interval(self, run: Run, campaign: Campaign, watch: Watch) -> float:
+        """Seconds to the next look."""
+        in_force = core_limits.in_force(run, campaign, watch.vitals)
+        interval = core_limits.look_interval(in_force, len(self.by_run))
+        if watch.attempt.started is None:
+            interval = min(interval, core_limits.LOOK_SECONDS)
+        return interval
