@@ -1,0 +1,127 @@
+"""`python -m overnight.keeper --state DIR --root DIR`: one per state directory; a second one ends at once."""
+
+import contextlib
+import ctypes
+import fcntl
+import gc
+import json
+import os
+import resource
+import sys
+from collections.abc import Sequence
+
+from overnight.keeper.loop import Keeper, say
+from overnight.keeper.orphans import Orphans
+from overnight.keeper.respawn import Respawn
+from overnight.keeper.watch import BeatWatch
+from overnight.shim import shim
+
+LOG_BYTES = 1_000_000
+_DESCRIPTORS = 65_536
+_OPTIONS = {"--state", "--root", "--supervisor-argv", "--timing"}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit code: 0 when the supervisor was meant to stop (or another keeper is there), 4 without a state."""
+    options = _options(arguments)
+    if options is None:
+        sys.stderr.write("error: a state and a root are wanted\nhint: " + (__doc__ or "") + "\n")
+        return 2
+    state, root = os.path.abspath(options["--state"]), os.path.abspath(options["--root"])
+    # The working directory will be `/`: what was relative to the caller's must still be found.
+    if path := os.environ.get("PYTHONPATH"):
+        os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, path.split(os.pathsep)))
+    os.closerange(3, _DESCRIPTORS)
+    try:
+        if (lock := _lock(os.path.join(state, "keeper.lock"))) is None:
+            return 0
+        _detach(os.path.join(state, "keeper.log"))
+        shim.become_subreaper(ctypes.create_string_buffer(b"overnight-keep"))
+    except OSError as error:
+        words = f"error: no keeper can run in {state}: {error}\nhint: it must be a writable directory"
+        sys.stderr.write(words + " on a local disk\n")
+        return 4
+    limits = _raise_descriptors()
+    # For tests, both JSON: a list that starts another supervisor, and other intervals.
+    base = json.loads(options.get("--supervisor-argv", "null")) or [sys.executable, "-P", "-m", "overnight.supervisor"]
+    timing = json.loads(options.get("--timing", "{}"))
+    keeper = Keeper(
+        [*base, "--state", state, "--root", root],
+        BeatWatch(os.path.join(state, "lock"), **timing.get("watch", {})),
+        respawn=Respawn(**timing.get("respawn", {})),
+        orphans=Orphans(**timing.get("orphans", {})),
+        before_shim=_nothing if limits is None else lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limits),
+    )
+    shim.warm_up()
+    gc.disable()  # what is frozen is not written to, and stays shared with every shim
+    gc.freeze()
+    say(f"keeper of {root} (pid {os.getpid()})")
+    code = keeper.run()
+    os.close(lock)
+    return code
+
+
+def _options(arguments: Sequence[str]) -> dict[str, str] | None:
+    """The options by name; None if they make no sense. Not argparse: it would be part of every fork."""
+    names, values = arguments[::2], arguments[1::2]
+    if len(names) != len(values) or not {"--state", "--root"} <= set(names) <= _OPTIONS:
+        return None
+    return dict(zip(names, values, strict=True))
+
+
+def _lock(path: str) -> int | None:
+    """The descriptor that holds the lock, or None: somebody else does. Raises OSError."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    with contextlib.suppress(OSError):  # for people; a full disk is no reason not to run
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    return fd
+
+
+def _detach(log_path: str) -> None:
+    """A session of its own, no input, output to the log. Raises OSError."""
+    log = os.open(log_path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    _shorten(log)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(null)
+    os.close(log)
+    with contextlib.suppress(PermissionError):  # its caller has made it a leader already
+        os.setsid()
+    os.chdir("/")
+    os.umask(0o022)
+
+
+def _shorten(log: int) -> None:
+    """Keep the newer half of a log that has grown too long, in place: others may be writing to it."""
+    if os.fstat(log).st_size > LOG_BYTES:
+        kept = os.pread(log, LOG_BYTES // 2, os.fstat(log).st_size - LOG_BYTES // 2)
+        os.ftruncate(log, 0)
+        with contextlib.suppress(OSError):  # a full disk: better no log than no keeper
+            os.write(log, kept[kept.find(b"\n") + 1 :])
+
+
+def _nothing() -> None:
+    pass
+
+
+def _raise_descriptors() -> tuple[int, int] | None:
+    """Room for the descriptors of a burst of starts; returns what the shims get back, if anything changed."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = limits
+    room = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    if soft == resource.RLIM_INFINITY or soft >= room:
+        return None
+    resource.setrlimit(resource.RLIMIT_NOFILE, (room, hard))
+    return limits
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

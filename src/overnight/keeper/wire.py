@@ -1,0 +1,98 @@
+"""The socket between keeper and supervisor: JSON datagrams, descriptors beside them. Never blocks."""
+
+import array
+import contextlib
+import errno
+import json
+import os
+import socket
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+MESSAGE_BYTES = 65_536
+DESCRIPTORS = 64
+_TURN = 32  # messages taken before the caller looks at anything else
+# The kernel lends only so many descriptors in flight; there is room again when the other side has read some.
+_LATER = {errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS}
+
+
+class Received(NamedTuple):
+    """One message; whoever takes it owns its descriptors. `whole` is false if some could not be received."""
+
+    message: dict[str, Any]
+    descriptors: list[int]
+    whole: bool
+
+
+class Wire:
+    """One end of a SEQPACKET pair. What cannot be sent at once waits here, in order."""
+
+    def __init__(self, end: socket.socket) -> None:
+        end.setblocking(False)
+        self._socket = end
+        self._queue: deque[tuple[bytes, int | None]] = deque()
+        self.closed = False
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    @property
+    def waiting(self) -> bool:
+        """Something could not be sent yet."""
+        return bool(self._queue)
+
+    def receive(self) -> Iterator[Received]:
+        """What has come, some tens of messages at most. Sets `closed` when the other end is gone."""
+        for _ in range(_TURN):
+            try:
+                data, descriptors, flags, _ = socket.recv_fds(
+                    self._socket, MESSAGE_BYTES, DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+                )
+            except BlockingIOError:
+                return
+            except OSError:
+                data, descriptors, flags = b"", [], 0
+            if not data:
+                self.closed = True
+                return
+            try:
+                message = json.loads(data)
+            except ValueError:
+                message = None
+            whole = not flags & (socket.MSG_CTRUNC | socket.MSG_TRUNC)
+            yield Received(message if isinstance(message, dict) else {}, descriptors, whole)
+
+    def send(self, message: dict[str, Any], descriptor: int | None = None) -> None:
+        """Send, or keep until the other side has room. The descriptor is closed once it is sent."""
+        self._queue.append((json.dumps(message).encode(), descriptor))
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what waits, as far as there is room."""
+        while self._queue and not self.closed:
+            data, descriptor = self._queue[0]
+            beside = (
+                [] if descriptor is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]
+            )
+            try:
+                self._socket.sendmsg([data], beside)
+            except OSError as error:
+                if error.errno in _LATER:
+                    return
+                self.closed = True
+                return
+            self._drop()
+
+    def close(self) -> None:
+        """The other side is gone: what waits concerns nobody, the files tell its successor."""
+        self.closed = True
+        while self._queue:
+            self._drop()
+        self._socket.close()
+
+    def _drop(self) -> None:
+        descriptor = self._queue.popleft()[1]
+        if descriptor is not None:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)

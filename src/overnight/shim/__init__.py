@@ -1,0 +1,1 @@
+"""The small process around each attempt: one file of the standard library alone, `shim.py`."""
