@@ -1,0 +1,442 @@
+"""Attempts on this host: shims forked by the keeper, watched by pidfd, spoken to by files and signals."""
+
+import contextlib
+import os
+import resource
+import select
+import socket
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+from overnight.executors import recovery
+from overnight.executors.endings import Endings
+from overnight.executors.gpus import MemoryWatch
+from overnight.executors.records import Bound, DamagedRecord, read_bound, read_claim, write_bound
+from overnight.executors.slots import SlotBook
+from overnight.executors.timers import Action, Timers
+from overnight.executors.watched import Phase, Watched
+from overnight.executors.wire import KeeperGone, KeeperWire
+from overnight.model.events import (
+    AttemptEnded,
+    AttemptFound,
+    AttemptLost,
+    AttemptNeverBegan,
+    AttemptStarted,
+    AttemptStarting,
+    Event,
+    RunFaulted,
+)
+from overnight.model.run import Slot
+from overnight.model.states import AttemptState
+from overnight.model.time import Moment
+from overnight.ports import AttemptRef, Busy, Clock, Placement, RunRef, SlotRequest, StartOrder
+from overnight.shim.shim import claim, process_start_ticks
+
+_LOOKS_AT_CLAIM = (0.02, 0.1, 0.5, 1.0)  # seconds after the fork, after the look before; the last one repeats
+_RECHECK_SECONDS = 30.0  # of an attempt whose fate nobody here can tell
+_ENDED_KEPT = 4096
+
+
+class LocalExecutor:
+    """Where attempts run: here.
+
+    Orders may come from any thread; `poll` is the loop's. A live attempt costs one descriptor and, once its
+    start has been seen, no timer: any number of them costs nothing while nothing happens.
+    """
+
+    name = "local"
+
+    def __init__(
+        self,
+        clock: Clock,
+        keeper_socket: socket.socket | None,
+        slots_dir: Path,
+        *,
+        memory: MemoryWatch | None = None,
+    ) -> None:
+        """`keeper_socket`: our end of the keeper's SEQPACKET pair; None: nothing can be started."""
+        _allow_descriptors()
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._watched: dict[str, Watched] = {}  # by attempt directory
+        self._by_pidfd: dict[int, Watched] = {}
+        self._ended: OrderedDict[str, None] = OrderedDict()  # reported; an order for one of them is late
+        self._timers = Timers()
+        self._out: list[tuple[RunRef, Event]] = []
+        self._polling = False
+        self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._epoll = select.epoll()
+        self._epoll.register(self._wake_fd, select.EPOLLIN)
+        self._slots = SlotBook(slots_dir, memory if memory is not None else MemoryWatch(self._wake))
+        self._endings = Endings(self)
+        self._keeper_lost = False
+        self._keeper: KeeperWire | None = None
+        if keeper_socket is not None:
+            self._keeper = KeeperWire(keeper_socket)
+            self._epoll.register(self._keeper.fileno(), select.EPOLLIN)
+
+    @property
+    def keeper_lost(self) -> bool:
+        """The keeper has gone: attempts go on, but nothing can be started until there is a new one."""
+        return self._keeper_lost
+
+    # --- slots ---------------------------------------------------------------------------------------------
+
+    def acquire(self, request: SlotRequest) -> Placement | Busy:
+        """Take a free slot and a free port. Never blocks."""
+        with self._lock:
+            if self._keeper is None:
+                return Busy("there is no keeper, and only it starts attempts")
+            return self._slots.acquire(request)
+
+    def release(self, slot: Slot) -> None:
+        """Give up a slot that was acquired and not passed on; harmless for any other."""
+        with self._lock:
+            self._slots.release(slot)
+
+    # --- orders --------------------------------------------------------------------------------------------
+
+    def start(self, order: StartOrder) -> None:
+        """Have the keeper fork a shim for the prepared directory. Twice: the second one changes nothing."""
+        with self._lock:
+            if order.attempt_dir in self._watched or order.attempt_dir in self._ended:
+                return
+            watched = Watched(order.ref, order.n, order.attempt_dir, order.slot, order.attempt_id)
+            self._watched[order.attempt_dir] = watched
+            try:
+                locks = self._slots.take(order.slot)
+            except OSError as error:
+                locks = f"its lock file cannot be used: {error.strerror}"
+            if isinstance(locks, str):
+                self._slots.passed(order.slot)
+                self._give_up(watched, f"slot {order.slot.name} is not free: {locks}")
+            elif self._keeper is None:
+                for fd in locks:
+                    os.close(fd)
+                self._give_up(watched, "there is no keeper to start it")
+            else:
+                self._tell_keeper(self._keeper, order.attempt_dir, locks)
+
+    def adopt(self, target: AttemptRef) -> None:
+        """Look what became of the attempt, and watch it. One that is watched already is reported again."""
+        with self._lock:
+            if target.attempt_dir in self._ended:
+                return
+            known = self._watched.get(target.attempt_dir)
+            if known is not None:
+                self._repeat(known)
+                return
+            attempt = target.attempt
+            watched = Watched(target.ref, attempt.n, target.attempt_dir, attempt.slot, None)
+            watched.process, watched.started = attempt.process, attempt.started
+            watched.submitting = attempt.process is None and attempt.state == AttemptState.SUBMITTING
+            if attempt.state == AttemptState.LOST:
+                watched.lost = "it was lost"
+            self._watched[target.attempt_dir] = watched
+            self._slots.passed(attempt.slot)
+            self.settle(watched, self._look(watched))
+
+    def stop(self, target: AttemptRef, grace: float) -> None:
+        """End its tree within `grace` (and what its shim needs after it). Again: the shorter grace counts."""
+        with self._lock:
+            if target.attempt_dir in self._ended:
+                return
+            if target.attempt_dir not in self._watched:
+                self.adopt(target)
+            watched = self._watched.get(target.attempt_dir)
+            if watched is not None:
+                self._stop(watched, grace)
+
+    def set_bound(self, target: AttemptRef, seconds: float | None, grace: float) -> None:
+        """Replace the shim's bound. Raises OSError if it cannot be written: the old one is in force then."""
+        old = read_bound(target.attempt_dir)
+        bound = Bound(seconds, grace) if old is None else Bound(seconds, grace, old.margin)
+        with contextlib.suppress(FileNotFoundError):  # the directory is gone, and with it who would read it
+            write_bound(target.attempt_dir, bound)
+
+    # --- the loop's side -----------------------------------------------------------------------------------
+
+    def poll(self) -> Sequence[tuple[RunRef, Event]]:
+        """What happened since the last call."""
+        with self._lock:
+            self._polling = True
+            try:
+                for _ in range(8):  # a report may bring a descriptor that is readable at once
+                    ready = self._epoll.poll(0, 1024)
+                    for fd, mask in ready:
+                        self._serve(fd, mask)
+                    if not ready:
+                        break
+                self._fire()
+            finally:
+                self._polling = False
+            out, self._out = self._out, []
+            return out
+
+    def fileno(self) -> int | None:
+        """One descriptor for the keeper, all shims and orders from other threads."""
+        return self._epoll.fileno()
+
+    def due(self) -> float | None:
+        """When the next timer is due; those of attempts that have ended do not count."""
+        with self._lock:
+            return self._timers.due()
+
+    def close(self) -> None:
+        """Let go of all descriptors. Attempts go on, bounded by their shims."""
+        with self._lock:
+            self._slots.close()
+            for pidfd in self._by_pidfd:
+                os.close(pidfd)
+            self._by_pidfd.clear()
+            self._watched.clear()
+            self._timers.clear()
+            if self._keeper is not None:
+                self._keeper.close()
+                self._keeper = None
+            if not self._epoll.closed:
+                self._epoll.close()
+                os.close(self._wake_fd)
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):  # closed meanwhile, or woken often enough
+            os.eventfd_write(self._wake_fd, 1)
+
+    def _serve(self, fd: int, mask: int) -> None:
+        if fd == self._wake_fd:
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(fd)
+        elif self._keeper is not None and fd == self._keeper.fileno():
+            self._hear_keeper(self._keeper)
+        elif (watched := self._by_pidfd.get(fd)) is not None:
+            self._guarded(watched, self._shim_ended)
+
+    def _fire(self) -> None:
+        now = self._clock.now().mono
+        while (timer := self._timers.pop(now)) is not None:
+            self._guarded(*timer)
+
+    def _guarded(self, watched: Watched, action: Action) -> None:
+        """An error concerns one run: the others' reports are not lost with it."""
+        try:
+            action(watched)
+        except Exception as error:
+            if watched.phase != Phase.DONE:
+                problem = f"the executor could not follow attempt {watched.n}: {type(error).__name__}: {error}"
+                self.emit(watched.ref, RunFaulted(self._clock.now(), problem))
+                watched.phase = Phase.UNKNOWN  # looked at afresh
+                self.after(_RECHECK_SECONDS, watched, self._recheck)
+
+    # --- what endings need ---------------------------------------------------------------------------------
+
+    def moment(self) -> Moment:
+        """Now."""
+        return self._clock.now()
+
+    def emit(self, ref: RunRef, event: Event) -> None:
+        """Report at the next poll."""
+        self._out.append((ref, event))
+        if not self._polling:
+            self._wake()
+
+    def after(self, seconds: float, watched: Watched, action: Action) -> None:
+        """Call `action(watched)` in poll, unless the attempt is done by then."""
+        self._timers.add(self._clock.now().mono + seconds, watched, action)
+        if not self._polling:
+            self._wake()
+
+    def report_lost(self, watched: Watched, words: str) -> None:
+        """Say it once."""
+        if watched.lost != words:
+            watched.lost = words
+            self.emit(watched.ref, AttemptLost(self._clock.now(), watched.n, words))
+
+    def finish(self, watched: Watched, event: AttemptEnded | AttemptNeverBegan) -> None:
+        """Its one terminal event; from now on it is not watched."""
+        watched.phase = Phase.DONE
+        self._drop_pidfd(watched)
+        self._watched.pop(watched.directory, None)
+        self._slots.vacated(watched.slot)
+        self._ended[watched.directory] = None
+        if len(self._ended) > _ENDED_KEPT:
+            self._ended.popitem(last=False)
+        self.emit(watched.ref, event)
+
+    def settle(self, watched: Watched, verdict: recovery.Verdict, why: str = "") -> None:
+        """Act on what a look has shown. `why`: the words if it never began."""
+        at, n = self._clock.now(), watched.n
+        match verdict:
+            case recovery.Unclaimed():
+                self.finish(watched, AttemptNeverBegan(at, n, why or verdict.why))
+            case recovery.Over():
+                words = verdict.words or watched.note
+                event = AttemptEnded(at, n, verdict.exit, verdict.process, verdict.started, verdict.cause, words)
+                self.finish(watched, event)
+            case recovery.Alive():
+                self._runs(watched, verdict)
+            case recovery.ShimDied():
+                watched.process, watched.started = verdict.process, verdict.started
+                self._endings.shim_died(watched)
+            case recovery.Unknown():
+                watched.phase = Phase.UNKNOWN
+                self.report_lost(watched, verdict.words)
+                self.after(_RECHECK_SECONDS, watched, self._recheck)
+
+    # --- the keeper ----------------------------------------------------------------------------------------
+
+    def _tell_keeper(self, keeper: KeeperWire, directory: str, locks: list[int]) -> None:
+        try:
+            keeper.order(directory, locks)
+            self._await_room(keeper)
+        except KeeperGone:
+            self._lose_keeper(keeper)
+
+    def _await_room(self, keeper: KeeperWire) -> None:
+        mask = select.EPOLLIN | (select.EPOLLOUT if keeper.waiting else 0)
+        self._epoll.modify(keeper.fileno(), mask)
+
+    def _hear_keeper(self, keeper: KeeperWire) -> None:
+        try:
+            for report, descriptors in keeper.receive():
+                self._report(report, descriptors)
+            keeper.flush()
+            self._await_room(keeper)
+        except KeeperGone:
+            self._lose_keeper(keeper)
+
+    def _lose_keeper(self, keeper: KeeperWire) -> None:
+        """Orders that it may or may not have carried out are settled by their claim files."""
+        self._keeper_lost, self._keeper = True, None
+        self._epoll.unregister(keeper.fileno())
+        keeper.close()
+        for watched in [each for each in self._watched.values() if each.phase == Phase.ORDERED]:
+            self._give_up(watched, "the keeper died before it had started it")
+
+    def _report(self, report: dict[str, object], descriptors: list[int]) -> None:
+        watched = self._watched.get(str(report.get("dir")))
+        op, pid = report.get("op"), report.get("pid")
+        if watched is not None and op == "forked" and isinstance(pid, int) and watched.phase == Phase.ORDERED:
+            self._forked(watched, pid, report.get("start_ticks"), descriptors.pop() if descriptors else None)
+        elif watched is not None and op == "fork_failed" and watched.phase == Phase.ORDERED:
+            self._give_up(watched, f"no process could be made for it: {report.get('message')}")
+        elif watched is not None and op == "shim_ended":
+            orphans = report.get("orphans")
+            self._endings.hear(watched, [int(each) for each in orphans] if isinstance(orphans, list) else [])
+            if watched.phase == Phase.ORDERED:  # the report of its fork was lost on the way
+                self._give_up(watched, "its shim ended before it had claimed it")
+        for fd in descriptors:  # of an attempt that has been given up meanwhile
+            os.close(fd)
+
+    def _forked(self, watched: Watched, pid: int, start_ticks: object, pidfd: int | None) -> None:
+        watched.phase, watched.pid, watched.submitting = Phase.FORKED, pid, False
+        if pidfd is None and isinstance(start_ticks, int):
+            with contextlib.suppress(OSError):
+                pidfd = recovery.open_process(pid, start_ticks)
+        self._watch_pidfd(watched, pidfd)
+        self.emit(watched.ref, AttemptStarting(self._clock.now(), watched.n))
+        self.after(_LOOKS_AT_CLAIM[0], watched, self._look_for_claim)
+
+    # --- one attempt ---------------------------------------------------------------------------------------
+
+    def _look(self, watched: Watched, dead_pid: int = 0) -> recovery.Verdict:
+        return recovery.look(watched.directory, known=watched.process, dead_pid=dead_pid, submitting=watched.submitting)
+
+    def _give_up(self, watched: Watched, why: str) -> None:
+        self.settle(watched, self._look(watched), why)
+
+    def _recheck(self, watched: Watched) -> None:
+        if watched.phase in (Phase.UNKNOWN, Phase.ORDERED):
+            self.settle(watched, self._look(watched))
+
+    def _look_for_claim(self, watched: Watched) -> None:
+        """Its shim claims it within milliseconds; a slow disk or a frozen shim may take any time."""
+        if watched.phase != Phase.FORKED:
+            return
+        found = None
+        with contextlib.suppress(OSError, DamagedRecord):
+            found = read_claim(watched.directory)
+        if found is not None and found.by == "shim":
+            watched.phase, watched.process, watched.started = Phase.RUNNING, found.process, found.moment
+            event = AttemptStarted(self._clock.now(), watched.n, found.process, found.moment)
+            self.emit(watched.ref, event)
+            self._watch_without_pidfd(watched)
+        elif watched.pidfd is None and process_start_ticks(watched.pid) is None:
+            self._shim_ended(watched)
+        else:
+            watched.tries += 1
+            wait = _LOOKS_AT_CLAIM[min(watched.tries, len(_LOOKS_AT_CLAIM) - 1)]
+            self.after(wait, watched, self._look_for_claim)
+
+    def _runs(self, watched: Watched, verdict: recovery.Alive) -> None:
+        if watched.pidfd is None:
+            self._watch_pidfd(watched, verdict.pidfd)
+        elif verdict.pidfd is not None:
+            os.close(verdict.pidfd)
+        watched.phase, watched.pid = Phase.RUNNING, verdict.process.pid
+        watched.process, watched.started = verdict.process, verdict.started or watched.started
+        if watched.lost:
+            watched.lost = ""
+            self.emit(watched.ref, AttemptFound(self._clock.now(), watched.n))
+        self._repeat(watched)
+        self._watch_without_pidfd(watched)
+
+    def _repeat(self, watched: Watched) -> None:
+        at = self._clock.now()
+        if watched.phase == Phase.RUNNING and watched.started is not None:
+            self.emit(watched.ref, AttemptStarted(at, watched.n, watched.process, watched.started))
+        elif watched.phase == Phase.FORKED:
+            self.emit(watched.ref, AttemptStarting(at, watched.n))
+        elif watched.lost:
+            self.emit(watched.ref, AttemptLost(at, watched.n, watched.lost))
+
+    def _shim_ended(self, watched: Watched) -> None:
+        self._drop_pidfd(watched)
+        self.settle(watched, self._look(watched, watched.pid), "its shim ended before it had claimed it")
+
+    def _watch_pidfd(self, watched: Watched, pidfd: int | None) -> None:
+        if pidfd is not None:
+            watched.pidfd = pidfd
+            self._by_pidfd[pidfd] = watched
+            self._epoll.register(pidfd, select.EPOLLIN)
+
+    def _drop_pidfd(self, watched: Watched) -> None:
+        if watched.pidfd is not None:
+            self._by_pidfd.pop(watched.pidfd, None)
+            self._epoll.unregister(watched.pidfd)
+            os.close(watched.pidfd)
+            watched.pidfd = None
+
+    def _watch_without_pidfd(self, watched: Watched) -> None:
+        """Out of descriptors: slower, but never blind."""
+        if watched.pidfd is not None or watched.process is None or watched.phase != Phase.RUNNING:
+            return
+        process = watched.process
+        if process_start_ticks(process.pid) != process.start_ticks:
+            self._shim_ended(watched)
+        else:
+            self.after(1.0, watched, self._watch_without_pidfd)
+
+    def _stop(self, watched: Watched, grace: float) -> None:
+        if watched.phase in (Phase.ORDERED, Phase.FORKED):
+            try:
+                claim(watched.directory, "supervisor")  # its shim, if there is one, ends without a word
+            except OSError:  # a full disk: nobody can claim it now; ask its shim, or ask again
+                if watched.pidfd is None:
+                    self.after(1.0, watched, lambda again: self._stop(again, grace))
+                    return
+            else:
+                self._give_up(watched, "it was ended before it had begun")
+        if watched.phase == Phase.UNKNOWN:
+            self._repeat(watched)
+        if watched.phase in (Phase.RUNNING, Phase.FORKED):
+            self._endings.request(watched, grace)
+
+
+def _allow_descriptors() -> None:
+    """One for each live attempt: thousands. What runs inherit is set by their shims, not by us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
