@@ -1,0 +1,90 @@
+"""Where everything lives. docs/reference/files.md is the page for people.
+
+Plain strings: these are called for every attempt. `root` and `state` are absolute; IDs are safe as names of
+files (the manifest room refuses others).
+"""
+
+from overnight.model.codec import Struct
+
+CAMPAIGNS = "campaigns"
+
+
+def campaigns_dir(root: str) -> str:
+    """The folder whose entries are the campaigns of a root."""
+    return f"{root}/{CAMPAIGNS}"
+
+
+def campaign_dir(root: str, campaign: str) -> str:
+    """A campaign's folder; its name is the campaign's."""
+    return f"{root}/{CAMPAIGNS}/{campaign}"
+
+
+def manifest_file(root: str, campaign: str) -> str:
+    """The canonical manifest, read-only."""
+    return f"{root}/{CAMPAIGNS}/{campaign}/manifest.json"
+
+
+def revision_file(root: str, campaign: str, n: int) -> str:
+    """One revision, read-only."""
+    return f"{root}/{CAMPAIGNS}/{campaign}/revisions/{n}.json"
+
+
+def campaign_file(root: str, campaign: str) -> str:
+    """Counts and state, replaced while the campaign goes on."""
+    return f"{root}/{CAMPAIGNS}/{campaign}/campaign.json"
+
+
+def run_dir(root: str, campaign: str, run_id: str) -> str:
+    """A run's folder."""
+    return f"{root}/{CAMPAIGNS}/{campaign}/runs/{run_id}"
+
+
+def out_dir(root: str, campaign: str, run_id: str) -> str:
+    """`{out_dir}`: kept across attempts."""
+    return f"{root}/{CAMPAIGNS}/{campaign}/runs/{run_id}/out"
+
+
+def attempt_in(run_folder: str, n: int) -> str:
+    """An attempt's folder below its run's."""
+    return f"{run_folder}/attempts/{n}"
+
+
+class Layout(Struct, frozen=True):
+    """Where attempts are written while they live. `attempts` is the root itself where its file system is local, else
+    a folder of the state directory, from where `publish_attempt` copies them as they end."""
+
+    root: str
+    attempts: str
+
+    def attempt_dir(self, campaign: str, run_id: str, n: int) -> str:
+        """Where a live attempt's files are."""
+        return attempt_in(run_dir(self.attempts, campaign, run_id), n)
+
+    def published_dir(self, campaign: str, run_id: str, n: int) -> str:
+        """Where an ended attempt's files are."""
+        return attempt_in(run_dir(self.root, campaign, run_id), n)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Live attempts are not below the root."""
+        return self.attempts != self.root
+
+
+def database_file(state: str) -> str:
+    """The SQLite database."""
+    return f"{state}/overnight.db"
+
+
+def inbox_dir(state: str) -> str:
+    """Requests of clients."""
+    return f"{state}/inbox"
+
+
+def lock_file(state: str) -> str:
+    """Held by the supervisor; holds its identity and counter."""
+    return f"{state}/lock"
+
+
+def launch_env_file(state: str, campaign: str) -> str:
+    """What runs inherit: mode 0600, the only copy."""
+    return f"{state}/launch/{campaign}.env"

@@ -1,0 +1,202 @@
+"""Looks: what a live attempt's files show, cheaply and without a word about our own clock and theirs.
+
+A look at an unchanged log costs one `stat`. The walk of `{out_dir}` is made only when the log was silent
+(output is life already), and not more often than twenty times its own duration, at most WALK_SECONDS apart: on a
+slow file system with thousands of files the looks would otherwise be the load. Growth that falls between two
+walks is seen by the next, so it is told late by at most that much and never lost.
+"""
+
+import contextlib
+import os
+import time
+import zlib
+from collections.abc import Sequence
+
+from overnight.ports import AttemptRef, Cursor, Look, LookOrder, Mark
+from overnight.probes.markers import LINE_BYTES, Scanner, scanner
+
+READ_BYTES = 4 << 20  # of new output in one look; what is more is skipped, and its lines are estimated
+LEARN_BYTES = 1 << 20  # of an adopted log's past, read to learn which markers it has
+WALK_ENTRIES, WALK_LEVELS = 2000, 4
+WALK_SHARE, WALK_SECONDS = 20.0, 5.0
+REMEMBERED = 20_000  # attempts
+
+# These grow while a run hangs. Checkpoints kept inside them count.
+TRACKERS = frozenset({"wandb", "mlruns", "tensorboard", "lightning_logs", "tb_logs", ".aim", ".neptune"})
+TRACKER_FILES = ("events.out.tfevents",)
+INSIDE_TRACKERS = frozenset({"checkpoints"})
+
+
+class _Attempt:
+    """What is remembered of an attempt between its looks. Its loss costs a second reading, nothing else."""
+
+    __slots__ = ("offset", "scanner", "walk_due")
+
+    def __init__(self, scan: Scanner) -> None:
+        self.scanner = scan
+        self.offset = -1  # up to where the scanner has read; -1: nothing
+        self.walk_due = 0.0
+
+
+class FileProbe:
+    """`ports.Probe` on the files of an attempt. Thread-safe as long as one attempt is looked at by one thread
+    at a time."""
+
+    def __init__(self) -> None:
+        self._attempts: dict[tuple[str, str | None], _Attempt] = {}
+
+    def look(self, order: LookOrder) -> Look:
+        """See `ports.Look`; never raises for the state of the files. `lines` counts those of the new output."""
+        try:
+            return self._look(order)
+        except OSError as error:
+            words = f"cannot look at {error.filename or order.attempt_dir}: {error.strerror or error}"
+            return Look(order.ref, order.n, order.cursor, life=False, problem=words)
+
+    def save_evidence(self, target: AttemptRef) -> Sequence[str]:
+        """See `evidence.save_evidence`."""
+        from overnight.probes.evidence import save_evidence  # only for attempts in trouble
+
+        return save_evidence(target)
+
+    def _look(self, order: LookOrder) -> Look:
+        cursor = order.cursor
+        path = order.attempt_dir + "/output.log"
+        try:
+            status = os.stat(path)
+        except FileNotFoundError:
+            return self._without_log(order)
+        if status.st_size != cursor.offset or status.st_ino != cursor.inode:
+            return self._read(order, path)
+        return self._grown(order, cursor, Look(order.ref, order.n, cursor, life=False, begun=True))
+
+    def _without_log(self, order: LookOrder) -> Look:
+        if order.cursor.inode:
+            words = f"{order.attempt_dir}/output.log was removed while its command writes to it"
+            return Look(order.ref, order.n, order.cursor, life=False, problem=words)
+        begun = _exists(order.attempt_dir + "/started")
+        return Look(order.ref, order.n, order.cursor, life=False, begun=begun)
+
+    def _remembered(self, order: LookOrder) -> _Attempt:
+        key = order.attempt_dir, order.pattern
+        known = self._attempts.get(key)
+        if known is None:
+            while len(self._attempts) >= REMEMBERED:
+                with contextlib.suppress(KeyError, RuntimeError, StopIteration):  # another thread was first
+                    del self._attempts[next(iter(self._attempts))]
+            known = self._attempts[key] = _Attempt(scanner(order.pattern))
+        return known
+
+    def _grown(self, order: LookOrder, cursor: Cursor, quiet: Look) -> Look:
+        """The log was silent: has a file grown?"""
+        known = self._remembered(order)
+        now = time.monotonic()
+        if now < known.walk_due:
+            return quiet
+        signature = signature_of(order.out_dir, order.checkpoint)
+        took = time.monotonic() - now
+        known.walk_due = now + took + min(WALK_SHARE * took, WALK_SECONDS)
+        if signature == cursor.out_signature:
+            return quiet
+        cursor = Cursor(cursor.size, cursor.inode, cursor.offset, cursor.tail, cursor.lines, signature)
+        return Look(order.ref, order.n, cursor, life=quiet.life or order.cursor.out_signature != 0)
+
+    def _read(self, order: LookOrder, path: str) -> Look:
+        old, known = order.cursor, self._remembered(order)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            status = os.fstat(fd)
+            offset, tail = old.offset, old.tail
+            if status.st_ino != old.inode or status.st_size < old.offset:  # first look, replaced, or truncated
+                offset, tail, known.offset = 0, b"", 0
+            elif known.offset != old.offset:
+                self._learn(fd, known, old.offset)
+            size = status.st_size
+            skipped = max(0, size - offset - READ_BYTES)
+            if skipped:
+                offset, tail = offset + skipped, b""
+            data = _read_all(fd, offset, size - offset)
+        finally:
+            os.close(fd)
+        first, mark, lines, tail = _scan(known.scanner, tail + data if not skipped else _whole_lines(data), tail)
+        if skipped:
+            lines += round(skipped * lines / max(1, len(data)))
+        known.offset = offset + len(data)
+        cursor = Cursor(size, status.st_ino, known.offset, tail, old.lines + lines, old.out_signature)
+        return Look(order.ref, order.n, cursor, life=True, lines=lines, first=first, mark=mark)
+
+    def _learn(self, fd: int, known: _Attempt, offset: int) -> None:
+        """An adopted attempt: what came before the cursor tells which markers this log has."""
+        known.scanner.scan(_read_all(fd, 0, min(offset, LEARN_BYTES)))
+        if offset > LEARN_BYTES:
+            start = max(LEARN_BYTES, offset - LEARN_BYTES)
+            known.scanner.scan(_whole_lines(_read_all(fd, start, offset - start)))
+
+
+def _scan(scan: Scanner, data: bytes, tail: bytes) -> tuple[Mark | None, Mark | None, int, bytes]:
+    """First and newest mark, lines ended, and the unfinished line (its first 4 kB: no more is considered)."""
+    end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+    whole = data[:end]
+    first, mark = scan.scan(whole) if end else (None, None)
+    lines = whole.count(b"\n") + whole.count(b"\r") - whole.count(b"\r\n")
+    return first, mark, lines, data[end : end + LINE_BYTES]
+
+
+def _whole_lines(data: bytes) -> bytes:
+    """`data` without the rest of a line that it begins with."""
+    found = [at for at in (data.find(b"\n"), data.find(b"\r")) if at >= 0]
+    return data[min(found) + 1 :] if found else data
+
+
+def _read_all(fd: int, offset: int, size: int) -> bytes:
+    parts = []
+    while size > 0 and (part := os.pread(fd, size, offset)):
+        parts.append(part)
+        offset, size = offset + len(part), size - len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _exists(path: str) -> bool:
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def signature_of(out_dir: str, checkpoint: str | None = None) -> int:
+    """A number that differs once a file under `out_dir` has come, gone or changed; never 0.
+
+    Bounded: 2,000 entries, 4 levels. Sums over (name, size, mtime), so the order of entries is nothing to it, and
+    our own clock neither. Folders that may not be entered are passed over; raises OSError for a file system that
+    does not answer.
+    """
+    total, left = 1, WALK_ENTRIES
+    if checkpoint is not None and "*" not in checkpoint:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            total += _weight(b"", os.stat(checkpoint))
+    queue = [(out_dir, 1, True)]
+    while queue and left > 0:
+        folder, level, counts = queue.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    left -= 1
+                    if left < 0:
+                        break
+                    if entry.is_dir(follow_symlinks=False):
+                        if level < WALK_LEVELS:
+                            inside = counts or entry.name in INSIDE_TRACKERS
+                            queue.append((entry.path, level + 1, inside and entry.name not in TRACKERS))
+                    elif counts and not entry.name.startswith(TRACKER_FILES):
+                        with contextlib.suppress(FileNotFoundError):
+                            total += _weight(os.fsencode(entry.name), entry.stat(follow_symlinks=False))
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue
+    return total % (1 << 63) or 1
+
+
+def _weight(name: bytes, status: os.stat_result) -> int:
+    return (
+        zlib.crc32(name) * 2_654_435_761 + status.st_size * 0x9E3779B97F4A7C15 + status.st_mtime_ns * 0x2545F4914F6CDD1D
+    )
