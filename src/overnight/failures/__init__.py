@@ -1,0 +1,7 @@
+"""Why an attempt ended: from its log, its exit and what else is known, to one class with the line that proves it."""
+
+from overnight.failures.judge import Match, classify, explain
+from overnight.failures.outcome import Outcome
+from overnight.failures.rules import Rule, RuleFault, RuleSet, load_rules
+
+__all__ = ["Match", "Outcome", "Rule", "RuleFault", "RuleSet", "classify", "explain", "load_rules"]

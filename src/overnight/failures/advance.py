@@ -1,0 +1,53 @@
+"""Did the program go on after a line? Progress is a number that grows."""
+
+from overnight.failures.lines import PROGRESS, clean, shows_completion
+from overnight.failures.source import Source
+
+_BLOCK_BYTES = 256 << 10
+_LOOK_BACK_BYTES = 24 << 20  # stacks of many ranks may follow the last step; more than this never does
+_ENOUGH = 3  # growing numbers after a failure: it was survived (ranks that wait for a dead one print one more at most)
+_END_LINES = 12
+
+
+def last_survived(source: Source) -> int:
+    """The offset before which every failure was survived: three growing numbers of one kind follow it. 0: none."""
+    lowest: dict[int, float] = {}
+    seen: dict[int, int] = {}
+    high = source.size
+    floor = max(0, source.size - _LOOK_BACK_BYTES)
+    while high > floor:
+        low = max(floor, high - _BLOCK_BYTES)
+        block = source.read_at(low, high - low)
+        cut = block.find(b"\n") + 1 if low else 0
+        if cut == 0 and low:
+            cut = len(block) - 200  # one endless line: look at its end, so that the loop goes on
+        matches = [] if _no_progress(block) else list(PROGRESS.finditer(block, max(cut, 0)))
+        for match in reversed(matches):
+            kind = match.lastindex or 0
+            number = float(match[kind])
+            if number < lowest.get(kind, float("inf")):
+                lowest[kind] = number
+                seen[kind] = seen.get(kind, 0) + 1
+                if seen[kind] >= _ENOUGH:
+                    return low + match.start()
+        high = low + max(cut, 1) if low else 0
+    return 0
+
+
+def _no_progress(block: bytes) -> bool:
+    lower = block.lower()
+    words = (b"step", b"iter", b"epoch", b"update", b"batch", b"sample", b"token", b"it/s", b"s/it", b"it ", b" [")
+    return not any(word in lower for word in words)
+
+
+def last_lines(source: Source, after: int, count: int = _END_LINES) -> list[str]:
+    """The log's last lines with words in them, none of them beginning before `after`."""
+    low = max(after, source.size - (32 << 10))
+    raw = source.read_at(low, source.size - low).replace(b"\r", b"\n")
+    return [clean(line[-2000:]).text for line in raw.split(b"\n") if line.strip()][-count:]
+
+
+def ended_well(source: Source, after: int) -> bool:
+    """Whether the lines after a failure are those of a program that went on and did its work."""
+    lines = last_lines(source, after)
+    return any(shows_completion(line) or PROGRESS.search(line.encode()) for line in lines)

@@ -1,0 +1,261 @@
+"""From events to one verdict: FAILURES' order of evidence, in code."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from overnight.failures import elastic, known
+from overnight.failures.advance import ended_well, last_lines, last_survived
+from overnight.failures.outcome import Outcome
+from overnight.failures.rules import FATAL, SAID, RuleSet, load_rules
+from overnight.failures.scan import Event
+from overnight.failures.source import Source
+from overnight.failures.story import gather
+from overnight.model.classes import Classification, Evidence
+from overnight.model.codec import Struct, replace
+
+Log = Path | bytes | BinaryIO
+
+# Causes outside the program: a mere mention in an error line outranks the layer that fails because of them.
+OUTSIDE = frozenset(
+    {
+        "oom.gpu", "oom.host", "shm", "network", "auth", "disk.full", "disk.io", "gpu.hardware", "gpu.driver",
+        "preempted", "node.lost", "timeout.host",
+    }
+)  # fmt: skip
+_BY_HARDWARE = frozenset({"cuda.error", "nccl.error", "nccl.timeout", "crash", "code", "unknown", "gpu.driver"})
+_NEAR_END_LINES = 40
+
+
+class Match(Struct, frozen=True):
+    """A line that a rule matched, for people who write rules."""
+
+    rule: str
+    name: str
+    role: str
+    strength: int
+    line: int
+    text: str
+    survived: bool
+
+
+def classify(
+    log: Log, outcome: Outcome, rules: RuleSet | None = None, files: Sequence[tuple[str, Path]] = ()
+) -> Classification:
+    """Why the attempt ended as it did.
+
+    `files` are further logs of the same attempt (per-rank logs), by the name that evidence is to carry. Reads each
+    log once, with bounded memory. Raises OSError when `log` cannot be read, `RuleFault` for bad rules.
+    """
+    rules = rules or load_rules()
+    own = known.supervised(outcome)
+    if own is None and (outcome.exit_code == 0 and outcome.signal is None):
+        stop = known.scheduled(outcome)
+        return stop or Classification(name="none")
+    own = own or known.not_started(outcome)
+    sources: list[tuple[str | None, Source]] = [(None, Source(log))]
+    try:
+        sources += [(name, Source(path)) for name, path in files]
+        return _judge(sources, outcome, rules, own)
+    finally:
+        for _, source in sources:
+            source.close()
+
+
+def explain(log: Log, outcome: Outcome, rules: RuleSet | None = None) -> list[Match]:
+    """Every line that some rule matched, in order."""
+    with Source(log) as source:
+        survived = last_survived(source)
+        return [
+            Match(
+                rule=event.rule.name, name=event.rule.cls, role=event.rule.role, strength=event.strength,
+                line=source.line_number(event.offset), text=event.text[:300], survived=event.offset < survived,
+            )
+            for event in gather(source, rules or load_rules())
+        ]  # fmt: skip
+
+
+class _Case:
+    """All events of all logs, those that were survived apart."""
+
+    def __init__(self, sources: Sequence[tuple[str | None, Source]], rules: RuleSet) -> None:
+        self.alive: list[Event] = []
+        self.survived: list[Event] = []
+        for place, (name, source) in enumerate(sources):
+            border = last_survived(source)
+            for event in gather(source, rules):
+                event.file, event.order = name, place * 1e15 + event.offset
+                (self.survived if event.offset < border else self.alive).append(event)
+
+    def roots(self, strength: int) -> list[Event]:
+        return [event for event in self.alive if event.rule.role == "root" and event.strength >= strength]
+
+    def fallbacks(self) -> list[Event]:
+        return [event for event in self.alive if event.rule.role == "fallback" and event.strength >= SAID]
+
+    def consequences(self) -> list[Event]:
+        return [event for event in self.alive if event.rule.role == "consequence"]
+
+
+def _judge(
+    sources: Sequence[tuple[str | None, Source]], outcome: Outcome, rules: RuleSet, own: Classification | None
+) -> Classification:
+    case = _Case(sources, rules)
+    if own is None:
+        own = known.scheduled(outcome)
+        if own is not None:
+            said = [event for event in case.roots(SAID) if event.rule.cls == own.name]
+            if said:
+                return _verdict(sources, case, said[0])
+    if own is not None:
+        return _explained(sources, case, own)
+    if not outcome.end_known and _looks_healthy(sources[0][1], case):
+        return Classification(name="none")
+    kernel = _kernel_event(outcome, rules)
+    root = _root(case)
+    killed = known.signal_of(outcome) == "SIGKILL"
+    if kernel is not None and (
+        root is None
+        or (kernel.rule.cls == "gpu.hardware" and root.rule.cls in _BY_HARDWARE)
+        or (kernel.rule.cls == "oom.host" and (killed or root.rule.cls in ("unknown", "crash")))
+        or (kernel.rule.cls.startswith("disk.") and root.rule.cls not in OUTSIDE)
+    ):
+        return _verdict(sources, case, kernel)
+    low = _low_disk(outcome)
+    if low is not None and (root is None or (root.rule.cls in ("checkpoint", "unknown", "crash", "tracker", "shm"))):
+        return _explained(sources, case, low)
+    if root is not None:
+        return _verdict(sources, case, root)
+    told = elastic.first_root(outcome.elastic_errors, rules)
+    if told is not None:
+        return _with_consequences(told, case)
+    return _without_root(sources, case, outcome)
+
+
+def _root(case: _Case) -> Event | None:
+    """The earliest event that a fix or a retry must address."""
+    authorities = [event for event in case.roots(SAID) if event.rule.authority]
+    fatal = [event for event in case.roots(SAID) if event.strength == FATAL or event.rule.cls in OUTSIDE]
+    fatal = [event for event in fatal if not event.rule.authority]
+    first = min(fatal, key=_order, default=None)
+    if first is not None and first.rule.cls == "code":
+        first = _better_than_code(first, case)
+    if authorities:
+        authority = min(authorities, key=_order)
+        if first is None or authority.rule.cls == "oom.host" or first.order > authority.order:
+            return authority
+        # Words printed while the scheduler's signal ended the program are its last words, not its failure.
+        late = authority.offset - first.offset < 6000
+        return authority if late and first.rule.cls in ("code", "unknown", "crash", "config") else first
+    return first or min(case.roots(SAID), key=_order, default=None)
+
+
+def _better_than_code(code: Event, case: _Case) -> Event:
+    """A named cause that an error line gave shortly before an unnamed exception is why it was raised."""
+    named = [
+        event
+        for event in case.roots(SAID)
+        if event.order < code.order and event.order > code.order - 20_000 and event.rule.cls not in ("code", "unknown")
+    ]
+    return min(named, key=_order) if named else code
+
+
+def _order(event: Event) -> float:
+    return event.order
+
+
+def _without_root(sources: Sequence[tuple[str | None, Source]], case: _Case, outcome: Outcome) -> Classification:
+    strong = known.by_strong_signal(outcome)
+    if strong is not None:
+        return _explained(sources, case, strong)
+    fallbacks = case.fallbacks()
+    telling = [event for event in case.consequences() if event.rule.cls != "unknown"]
+    for event in sorted(telling, key=_order):
+        return _verdict(sources, case, event)
+    for event in sorted(fallbacks, key=lambda event: (event.rule.cls == "unknown", event.order)):
+        return _verdict(sources, case, event)
+    if known.signal_of(outcome) is None:
+        last = [event for event in case.survived if event.rule.role == "root" and event.strength >= SAID]
+        if last and not case.consequences():
+            strongest = max(event.strength for event in last)
+            return _verdict(sources, case, [event for event in last if event.strength == strongest][-1])
+        for event in sorted(case.consequences(), key=_order):
+            return _verdict(sources, case, event)
+    return _explained(sources, case, known.by_status(outcome))
+
+
+def _looks_healthy(source: Source, case: _Case) -> bool:
+    """Without an exit status: does the log end as those do whose program did its work?"""
+    ends = [event for event in case.alive if event.strength == FATAL]
+    ends += [event for event in case.alive if event.rule.role != "root" and event.strength >= SAID]
+    if not ends:
+        tail = last_lines(source, 0, _NEAR_END_LINES)
+        start = source.size - sum(len(line) + 40 for line in tail)
+        ends = [event for event in case.roots(SAID) if event.offset >= start]
+    if not ends:
+        return True
+    return ended_well(source, max(event.end for event in ends))
+
+
+def _low_disk(outcome: Outcome) -> Classification | None:
+    few = []
+    if outcome.free_bytes is not None and outcome.free_bytes < known.LOW_BYTES:
+        few.append(f"{outcome.free_bytes} bytes")
+    if outcome.free_inodes is not None and outcome.free_inodes < known.LOW_INODES:
+        few.append(f"{outcome.free_inodes} inodes")
+    if not few:
+        return None
+    message = f"only {' and '.join(few)} free when it ended"
+    return Classification(name="disk.full", rule="supervisor-free-space", message=message)
+
+
+def _kernel_event(outcome: Outcome, rules: RuleSet) -> Event | None:
+    """The first telling line of the kernel or the cgroup."""
+    if not outcome.kernel:
+        return None
+    with Source("\n".join(outcome.kernel).encode()) as source:
+        events = [event for event in gather(source, rules) if event.rule.source == "kernel"]
+    for event in events:
+        event.file, event.order = "kernel", -1.0
+    return events[0] if events else None
+
+
+def _verdict(sources: Sequence[tuple[str | None, Source]], case: _Case, event: Event) -> Classification:
+    line = None
+    if event.order >= 0:
+        source = next(source for name, source in sources if name == event.file)
+        line = source.line_number(event.offset)
+    found = Classification(
+        name=event.rule.cls,
+        rule=event.rule.name,
+        message=event.message,
+        evidence=Evidence(file=event.file, line=line, text=event.text.strip()[:500]),
+    )
+    return _with_consequences(found, case)
+
+
+def _explained(
+    sources: Sequence[tuple[str | None, Source]], case: _Case, found: Classification
+) -> Classification:
+    """A verdict that does not come from the log; what the log says of it goes into the message."""
+    root = _root(case)
+    if root is not None and root.rule.cls != found.name:
+        said = _verdict(sources, case, root)
+        found = replace(
+            found, message=f"{found.message}; the log says: {root.message}", evidence=said.evidence,
+            consequences=(root.rule.cls,),
+        )  # fmt: skip
+    elif root is not None:
+        found = replace(found, evidence=_verdict(sources, case, root).evidence)
+    return _with_consequences(found, case)
+
+
+def _with_consequences(found: Classification, case: _Case) -> Classification:
+    names = list(found.consequences)
+    for event in sorted(case.consequences(), key=_order):
+        name = event.rule.cls
+        if name not in (found.name, "unknown") and name not in names:
+            names.append(name)
+    return replace(found, consequences=tuple(names))
+
+

@@ -1,0 +1,96 @@
+"""Single lines: taking off what launchers, loggers and terminals put around them; progress in them."""
+
+import re
+from typing import NamedTuple
+
+LINE_BYTES = 4096  # of a longer line only this much around a hit is looked at
+
+_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-Z\\-_]|\x00")
+
+# What stands before the program's own words. Tried again and again until none fits.
+_PREFIXES = re.compile(
+    r"""
+    \s{0,3}\[(?:rank|default|worker|node|gpu|RANK)[ _-]?(?P<rank>\d+)\]:?[ ]?     # torch [rank3]:, tee [default0]:
+  | \[(?P<rank2>\d+)\]:[ ]?                                                       # [0]:
+  | (?P<rank3>\d{1,5}):[ ]                                                        # srun --label
+  | (?P<rank9>\d{1,5}):(?=\s{2,}|Traceback|[A-Z]\w+(?:Error|Exception))           # the same, narrow
+  | \[\d+,(?P<rank4>\d+)\]<std(?:err|out)>:[ ]?                                   # mpirun --tag-output
+  | \((?P<rank5>(?:[\w.:<>-]+[ ])?pid=\d+(?:,[ ]ip=[\d.]+)?)\)[ ]?                # Ray
+  | (?P<rank6>[\w-]{1,40}-(?:worker|master|launcher)-\d+)[:|][ ]                  # pods
+  | \S{1,60}[ ]\|[ ](?=\S)                                                        # docker compose
+  | \d{4}-\d\d-\d\dT[\d:.]{8,18}(?:Z|[+-]\d\d:?\d\d)?[ ](?:std(?:err|out)[ ][FP][ ])?  # containers
+  | \[?\d{4}[-/]\d\d[-/]\d\d[ T_]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[ ]?[+-]\d\d:?\d\d)?[\]:,]?(?:[ ]-(?=[ ]))?[ ]
+  | \[\d\d:\d\d:\d\d(?:[.,]\d+)?\][ ]
+  | \[1?\d{0,2}[/-]\d\d[/-]\d\d[ ]\d\d:\d\d:\d\d(?:[.,]\d+)?\][ ]
+  | [IWEF]\d{4}[ ]\d\d:\d\d:\d\d\.\d{3,9}[ ]+\d+[ ]\S{1,120}?:\d+\][ ]?(?:\[[^\]]{1,60}\][ ])?   # glog
+    """,
+    re.VERBOSE,
+)
+
+_TIGHT_TAIL = re.compile(r"[│┃]\s*$")
+
+
+class Line(NamedTuple):
+    """A line's own words, and whose it is ("" when nobody is named)."""
+
+    text: str
+    rank: str
+
+
+def clean(raw: bytes) -> Line:
+    """Undo colours, NULs, invalid UTF-8, timestamps and rank prefixes; keeps the indentation."""
+    text = raw.decode("utf-8", "replace")
+    if "\x1b" in text or "\x00" in text:
+        text = _ANSI.sub("", text)
+    rank = ""
+    for _ in range(5):
+        match = _PREFIXES.match(text)
+        if match is None or not match.end():
+            break
+        rank = match[match.lastgroup] if match.lastgroup and not rank else rank
+        text = text[match.end() :]
+    return Line(text.rstrip(), rank)
+
+
+# Numbers that grow while a program works. One alternative per kind, so that kinds are compared with themselves.
+PROGRESS = re.compile(
+    rb"(?i)(?:^|[^\w/.-])(?:"
+    rb"(?:global[_ ]?step|step|iter(?:ation|s)?|it|update|batch|samples?|tokens?)s?[\"']?[ \t]{0,3}[:=#\[]?[ \t]{0,6}(\d{1,12})(?![\w.]*[a-z])"
+    rb"|epoch[\"']?[ \t]{0,3}[:=#\[]?[ \t]{0,3}(\d{1,6}(?:\.\d{1,6})?)"
+    rb"|(\d{1,9})/\d{1,9} {0,3}\[[^\]\n]{0,60}(?:it/s|s/it|[<,])"
+    rb")"
+)
+
+_COMPLETED = re.compile(
+    r"(?i)\b(?:training|run|job|evaluation|experiment|pretraining|fine-?tuning|fit|sweep|all)\b.{0,24}"
+    r"\b(?:complete[d]?|finished|done|succeeded|ended (?:normally|successfully))\b"
+    r"|^\W{0,4}(?:all )?(?:done|finished|completed?|success(?:fully)?|bye)\b.{0,40}$"
+    r"|\b(?:finished|completed) (?:training|successfully|in \d|all|after|run)"
+    r"|successfully (?:completed|finished|saved|uploaded|exited)"
+    r"|(?:saved|saving|wrote|written|uploaded|exported)\b.{0,40}\b(?:checkpoint|model|weights|results|metrics|summary)"
+    r"|(?:checkpoint|model|weights|results|metrics|summary)\b.{0,60}\b(?:saved|written|stored|uploaded|exported)"
+    r"|`Trainer\.fit` stopped: `max_|train_runtime|total (?:training )?time|exit(?:ing|ed)? (?:with )?(?:code|status)? ?0\b"
+    r"|\bPASSED\b|reached (?:max|maximum) steps|best (?:val|model|metric|acc|score)|final (?:loss|metrics|val|test|eval|acc|score)"
+)
+
+
+def shows_completion(text: str) -> bool:
+    """Whether the line is what a program prints when it has done its work."""
+    return _COMPLETED.search(text) is not None
+
+
+# A program that says this went on.
+SURVIVED = re.compile(
+    r"(?i)\bretry(?:ing)?\b(?! (?:limit|count|budget)s? (?:exceeded|exhausted|reached))"
+    r"|\bre-?attempt|\bre-?connect(?:ing|ed)\b|will (?:try|be (?:ignored|retried|skipped))|try(?:ing)? again in"
+    r"|\bignor(?:e|ed|ing)\b|\bskipp(?:ed|ing)\b|\bfall(?:ing|s)? ?back\b|\bfallback\b|not a failure|non-?fatal|harmless"
+    r"|\brecover(?:ed|ing)\b|\bcontinuing\b|handled gracefully|best[- ]effort|\bsucceeded (?:on|after)\b"
+    r"|attempt \d+ ?(?:/|of) ?\d+|some run data (?:will|may) not be synced|proceeding without|\bdisabl(?:ing|ed)\b"
+    r"|instead of failing|using cached|(?:halving|reducing|decreasing|lowering) (?:the )?batch|no longer"
+)
+
+# A level below error in front of the words.
+MILD = re.compile(
+    r"^\W{0,3}(?:[\w./:-]{0,60}[ |:\]-]{1,4}){0,5}\[?(?:WARN(?:ING)?|Warning|warning|INFO|DEBUG|NOTICE|info|debug)\b"
+    r"|^\[?[WI]\d{0,4}[ \]]|^\[[WI] |\w*Warning: |^\s*warnings\.warn\("
+)

@@ -1,0 +1,30 @@
+"""What is known of an attempt's end beside its output."""
+
+from overnight.model.codec import Struct
+
+
+class Outcome(Struct, frozen=True):
+    """Facts that are not guessed from the log. Everything may be missing: then only the log speaks.
+
+    `exit_code` is the command's own status (137 is an exit code here, SIGKILL is `signal`); both None means
+    that the end is not known. `kernel` are kernel and cgroup lines from the attempt's time on its host;
+    `elastic_errors` the contents of torchelastic's error files.
+    """
+
+    exit_code: int | None = None
+    signal: str | None = None  # "SIGKILL"
+    ended_by: str = "itself"  # itself stall timeout cancel pause deadline lost
+    stall: str | None = None  # stall.startup | stall.output | stall.progress
+    timeout: str | None = None  # timeout.wall | timeout.attempt
+    scheduler_state: str | None = None  # the scheduler's word: OUT_OF_MEMORY, PREEMPTED, Evicted, …
+    start_error: str | None = None  # the command could not be started: the system's words
+    start_errno: int | None = None
+    kernel: tuple[str, ...] = ()
+    free_bytes: int | None = None
+    free_inodes: int | None = None
+    elastic_errors: tuple[str, ...] = ()
+
+    @property
+    def end_known(self) -> bool:
+        """Whether anything says that the attempt ended badly or well."""
+        return not (self.exit_code is None and self.signal is None and self.scheduler_state is None)

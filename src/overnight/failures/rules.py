@@ -1,0 +1,185 @@
+"""Rules: data in TOML, read at first use. The files' own words are in docs/reference/failure-classes.md."""
+
+import functools
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from overnight.model.classes import CLASSES
+from overnight.model.codec import Struct, ValidationError, convert, field
+
+RULES_DIR = Path(__file__).parent / "rules"
+
+# Below this line of a rules file stand its examples; classifying never parses them.
+EXAMPLES_MARK = "# ---- examples ----"
+
+FATAL, SAID, HINT = 3, 2, 1
+_STRENGTHS = {"fatal": FATAL, "said": SAID, "hint": HINT}
+
+
+class RuleFault(ValueError):
+    """A rules file says something that cannot be: the message names file, rule and fault."""
+
+
+class _Written(Struct, frozen=True, forbid_unknown_fields=True, rename={"cls": "class"}):
+    """A rule as it stands in its file."""
+
+    cls: str
+    find: list[str]
+    role: str = "root"
+    pattern: list[str] = field(default_factory=list)
+    unless: list[str] = field(default_factory=list)
+    near: list[str] = field(default_factory=list)
+    away: list[str] = field(default_factory=list)
+    strength: str = "said"
+    weight: int = 50
+    message: str = ""
+    authority: bool = False
+    hardy: bool = False
+
+
+class Rule:
+    """One thing that software prints, and what it means.
+
+    A line is a candidate when it holds one of the literals `find`; it matches when one of `pattern` is found in
+    it (no pattern: the literal is enough), none of `unless` is, and the text around it shows one of `near` (if
+    any) and none of `away`. Of several rules on one line the greatest `weight` wins.
+
+    `role`: root, consequence, or fallback (a root that yields to any informative consequence). `strength`:
+    fatal (proves an end by itself), said, or hint (never decides alone). `authority`: a scheduler's or kernel's
+    stated reason. `hardy`: words like "retrying" in the line do not weaken it.
+    """
+
+    __slots__ = (
+        "_away", "_near", "_pattern", "_unless", "authority", "cls", "find", "hardy", "message", "name", "role",
+        "source", "strength", "weight", "written",
+    )  # fmt: skip
+
+    def __init__(self, name: str, source: str, written: _Written) -> None:
+        self.name, self.source, self.written = name, source, written
+        self.cls, self.role, self.weight = written.cls, written.role, written.weight
+        self.find = tuple(literal.encode() for literal in written.find)
+        self.strength = _STRENGTHS.get(written.strength, SAID)
+        self.message, self.authority, self.hardy = written.message, written.authority, written.hardy
+        self._pattern: re.Pattern[str] | None = None
+        self._unless: re.Pattern[str] | None = None
+        self._near: re.Pattern[str] | None = None
+        self._away: re.Pattern[str] | None = None
+
+    def matches(self, text: str) -> re.Match[str] | bool:
+        """Whether the cleaned line matches, its surroundings apart. Patterns are compiled when first needed."""
+        found: re.Match[str] | bool | None = True
+        if self.written.pattern:
+            if self._pattern is None:
+                self._pattern = _either(self.written.pattern)
+            found = self._pattern.search(text)
+        if not found:
+            return False
+        if self.written.unless:
+            if self._unless is None:
+                self._unless = _either(self.written.unless)
+            if self._unless.search(text):
+                return False
+        return found
+
+    @property
+    def needs_surroundings(self) -> bool:
+        """Whether `fits` has anything to look at."""
+        return bool(self.written.near or self.written.away)
+
+    def fits(self, surroundings: str) -> bool:
+        """Whether the text around the line is what the rule asks for."""
+        if self.written.near:
+            if self._near is None:
+                self._near = _either(self.written.near)
+            if not self._near.search(surroundings):
+                return False
+        if self.written.away:
+            if self._away is None:
+                self._away = _either(self.written.away)
+            if self._away.search(surroundings):
+                return False
+        return True
+
+    def describe(self, found: re.Match[str] | bool, text: str) -> str:
+        """The message for a person: the template filled, or the line itself."""
+        line = " ".join(text.split())[:300]
+        if not self.message:
+            return line
+        groups = found.groupdict() if isinstance(found, re.Match) else {}
+        values = {key: (value or "?").strip() for key, value in groups.items()}
+        try:
+            return self.message.format(**values, line=line)
+        except (KeyError, IndexError, ValueError):
+            return line
+
+
+class RuleSet:
+    """All rules, and which of them each literal may mean."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self.rules: tuple[Rule, ...] = tuple(rules)
+        by_literal: dict[bytes, list[Rule]] = {}
+        for rule in self.rules:
+            for literal in rule.find:
+                by_literal.setdefault(literal, []).append(rule)
+        self.literals: tuple[bytes, ...] = tuple(by_literal)
+        self.meant: tuple[tuple[Rule, ...], ...] = tuple(tuple(rules) for rules in by_literal.values())
+        self.by_name: Mapping[str, Rule] = {rule.name: rule for rule in self.rules}
+
+
+def _either(patterns: list[str]) -> re.Pattern[str]:
+    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
+
+
+def read_rules(path: Path) -> list[Rule]:
+    """The rules of one file, its examples unread. Raises `RuleFault`."""
+    text = path.read_text("utf-8").partition(EXAMPLES_MARK)[0]
+    rules = []
+    for name, table in tomllib.loads(text).items():
+        try:
+            written = convert(table, _Written)
+        except ValidationError as error:
+            raise RuleFault(f"{path.name}: rule {name}: {error}") from None
+        fault = _fault(written)
+        if fault:
+            raise RuleFault(f"{path.name}: rule {name}: {fault}")
+        rules.append(Rule(name, path.stem, written))
+    return rules
+
+
+def _fault(rule: _Written) -> str | None:
+    if rule.cls not in CLASSES:
+        return f"no such class: {rule.cls}"
+    if rule.role not in ("root", "consequence", "fallback"):
+        return f"no such role: {rule.role}"
+    if rule.strength not in _STRENGTHS:
+        return f"no such strength: {rule.strength}"
+    if not rule.find or any(len(literal) < 3 for literal in rule.find):
+        return "`find` needs literals of at least three characters"
+    return None
+
+
+@functools.cache
+def load_rules() -> RuleSet:
+    """The rules that come with the product. Raises `RuleFault`."""
+    rules = [rule for path in sorted(RULES_DIR.glob("*.toml")) for rule in read_rules(path)]
+    names = [rule.name for rule in rules]
+    if len(set(names)) != len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise RuleFault(f"two rules have one name: {', '.join(twice)}")
+    return RuleSet(rules)
+
+
+class Examples(Struct, frozen=True, forbid_unknown_fields=True):
+    """A rule's own tests: logs that must get its class, and look-alikes that must not."""
+
+    match: list[str]
+    spare: list[str]
+
+
+def read_examples(path: Path) -> dict[str, Examples]:
+    """The examples of one rules file, by rule."""
+    text = path.read_text("utf-8").partition(EXAMPLES_MARK)[2]
+    return {name: convert(table, Examples) for name, table in tomllib.loads(text).items()}

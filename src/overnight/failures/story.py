@@ -1,0 +1,101 @@
+"""A log's events in order: lines that rules matched, with tracebacks put together."""
+
+from overnight.failures.rules import FATAL, HINT, SAID, RuleSet
+from overnight.failures.scan import Event, scan
+from overnight.failures.source import Source
+from overnight.failures.tracebacks import Traceback, chains, parse
+
+# In a chain of exceptions the earliest of these is why the others came.
+_FIRST_OF_CHAIN = frozenset(
+    {"oom.gpu", "oom.host", "shm", "network", "auth", "disk.full", "disk.io", "gpu.hardware", "gpu.driver",
+     "cuda.error", "tracker"}
+)  # fmt: skip
+_SPECIFIC_WEIGHT = 30
+
+UNNAMED = "python-exception"  # the rule of an exception that no other rule knows
+
+
+def gather(source: Source, rules: RuleSet) -> list[Event]:
+    """All events of the log by offset; of one failure told in several blocks only what matters."""
+    found = scan(source, rules)
+    blocks = [parse(source, offset) for offset in found.tracebacks]
+    events = _outside_frames(found.events, blocks)
+    rest = _hand_out(events, blocks)
+    for group in chains(blocks):
+        rest.extend(_of_failure(group, rules))
+    rest.sort(key=lambda event: event.offset)
+    return rest
+
+
+def _outside_frames(events: list[Event], blocks: list[Traceback]) -> list[Event]:
+    """Without the lines of source code that a traceback quotes."""
+    kept = []
+    for event in events:
+        quoted = event.text[:1] in (" ", "│", "|") and any(
+            block.offset < event.offset < block.exception_at for block in blocks
+        )
+        if not quoted:
+            kept.append(event)
+    return kept
+
+
+def _hand_out(events: list[Event], blocks: list[Traceback]) -> list[Event]:
+    """Give each block the events of its exception and message; what belongs to none is returned."""
+    rest = []
+    whole = [block for block in blocks if block.exception_at >= 0]
+    for event in events:
+        owner = next((block for block in whole if block.exception_at <= event.offset < max(block.end, block.exception_end)), None)
+        if owner is None:
+            rest.append(event)
+        else:
+            owner.events.append(event)
+    return rest
+
+
+def _of_failure(group: list[Traceback], rules: RuleSet) -> list[Event]:
+    """The event that stands for a chain of tracebacks, its strength set, and the chain's consequences."""
+    whole = [block for block in group if block.exception_at >= 0]
+    if not whole:
+        return [event for block in group for event in block.events]
+    event = _choice(whole, rules)
+    strength = FATAL
+    if any(block.ignored for block in group) or group[0].mild:
+        strength = HINT
+    elif group[0].logged or group[0].of_thread:
+        strength = SAID
+    event.strength = strength
+    others = [
+        other for block in whole for other in block.events if other.rule.role == "consequence" and other is not event
+    ]
+    return [event, *others]
+
+
+def _choice(whole: list[Traceback], rules: RuleSet) -> Event:
+    events = [event for block in whole for event in block.events]
+    roots = [event for event in events if event.rule.role == "root"]
+    outside = [event for event in roots if event.rule.cls in _FIRST_OF_CHAIN and event.rule.weight >= _SPECIFIC_WEIGHT]
+    if outside:
+        first = outside[0]
+        heavier = [event for event in outside if event.rule.cls == "tracker"]
+        return heavier[0] if heavier else first
+    last = whole[-1]
+    own = [event for event in last.events if event.rule.role == "root"]
+    if own:
+        return max(own, key=lambda event: (event.rule.weight, -event.offset))
+    specific = [event for event in roots if event.rule.weight >= _SPECIFIC_WEIGHT]
+    if specific:
+        return specific[0]
+    others = [event for event in last.events if event.rule.role != "root"]
+    if others:
+        return others[0]
+    if roots:
+        return roots[0]
+    return _unnamed(last, rules)
+
+
+def _unnamed(block: Traceback, rules: RuleSet) -> Event:
+    rule = rules.by_name[UNNAMED]
+    text = f"{block.kind}: {block.message}" if block.message else block.kind
+    return Event(
+        block.exception_at, block.exception_end, text, block.rank, rule, " ".join(text.split())[:300], SAID
+    )

@@ -1,0 +1,156 @@
+"""Python tracebacks in a log: where they end, with which exception, and which belong together."""
+
+import re
+from dataclasses import dataclass, field
+
+from overnight.failures.lines import clean
+from overnight.failures.scan import Event
+from overnight.failures.source import Source
+
+_WINDOW_BYTES = 64 << 10
+_MESSAGE_LINES = 9
+
+_HEAD = "Traceback (most recent call last)"
+_CHAIN = re.compile(
+    r"During handling of the above exception, another exception occurred"
+    r"|The above exception was the direct cause of the following exception"
+)
+# The exception that only carries another one: the next traceback is its inside.
+_WRAPPER = re.compile(
+    r"Caught \w+ in (?:DataLoader worker|pin memory|replica)|ProcessRaisedException|-- Process \d+ terminated with the following error"
+)
+_EXCEPTION = re.compile(r"(?P<type>[A-Za-z_]\w*(?:\.\w+|\.<locals>)*(?:\([\w.]+\))?)(?:: ?(?P<message>.*))?$")
+_NOT_EXCEPTION = re.compile(r"^(?:INFO|WARNING|ERROR|DEBUG|CRITICAL|FATAL|File|The|During|Original|wandb|srun)\b")
+# A line that is no continuation of an exception's message.
+_NEWS = re.compile(
+    r"^(?:srun|slurmstepd|wandb|INFO|WARNING|ERROR|CRITICAL|DEBUG|terminate called|Fatal Python|Killed|\*{5}|-{8}|={8}|\[[EWIF] "
+    r"|Exception (?:in thread|ignored)|Root Cause|mpirun|prterun|Error in sys|E\d{4} |W\d{4} |I\d{4} )"
+    r"|^\[?\d{4}[-/]\d\d[-/]\d\d[ T]|^\[rank\d+\]:\[|^\S+:\d+:\d+ \[\d+\] "
+)
+_BOX = "│╭╰┃┏┗❱┌└"
+# What stands before a traceback that ends nothing: printed by the interpreter, or by a logger.
+_IGNORED = re.compile(
+    r"Exception ignored in|--- Logging error ---|exception was never retrieved|Exception in callback"
+    r"|Error in atexit|Error in sys\.excepthook|Exception ignored on"
+)
+_LOGGED_MILD = re.compile(r"(?i)\b(?:warn(?:ing)?|debug|info)\b|retry|skipp|ignor|fall(?:ing)? ?back|could not|unable to|continuing")
+_LOGGED = re.compile(r"(?i)^.{0,120}\b(?:error|exception|critical)\b")
+_THREAD = re.compile(r"Exception in thread ")
+
+
+@dataclass(slots=True, eq=False)
+class Traceback:
+    """One block from its header to the end of its exception's message."""
+
+    offset: int
+    exception_at: int  # offset of the exception's line; -1: the block is cut off
+    exception_end: int
+    end: int
+    kind: str  # the exception's type as printed
+    message: str
+    rank: str
+    before: str  # the line before the header
+    frames: str
+    chained: bool = False  # the next traceback of the log belongs to this failure
+    events: list[Event] = field(default_factory=list)
+
+    @property
+    def ignored(self) -> bool:
+        """Python said itself that nothing came of it."""
+        return _IGNORED.search(self.before) is not None
+
+    @property
+    def logged(self) -> bool:
+        """A logger printed it, so that the program may have gone on."""
+        return _LOGGED.match(self.before) is not None and not self.before.startswith("Error executing job")
+
+    @property
+    def mild(self) -> bool:
+        """A logger printed it below the level of an error, or said what it does instead."""
+        return _LOGGED_MILD.search(self.before) is not None and "Error executing job" not in self.before
+
+    @property
+    def of_thread(self) -> bool:
+        """It ended a thread, not the process."""
+        return _THREAD.search(self.before) is not None
+
+
+def parse(source: Source, offset: int) -> Traceback:
+    """Read the traceback whose header's line begins at `offset`. Lines of other ranks between its own are skipped."""
+    raw = source.read_at(offset, _WINDOW_BYTES)
+    head = clean(raw[: _end_of_line(raw, 0)])
+    parsed = Traceback(offset, -1, offset, offset + _end_of_line(raw, 0), "", "", head.rank, _line_before(source, offset), "")
+    at = _end_of_line(raw, 0) + 1
+    frames: list[str] = []
+    framed, after = False, 0
+    while at < len(raw):
+        stop = _end_of_line(raw, at)
+        line = clean(raw[at:stop])
+        text, here = line.text, at
+        at = stop + 1
+        if line.rank and head.rank and line.rank != head.rank:
+            continue
+        if _is_frame(text):
+            framed = True
+            if parsed.exception_at >= 0 and text.lstrip().startswith('File "') and after <= 2:
+                # RayTaskError and its like: an exception line, then frames of the inside, then its exception.
+                parsed.exception_at = -1
+            if parsed.exception_at < 0:
+                frames.append(text)
+                continue
+        if parsed.exception_at < 0:
+            match = _EXCEPTION.match(text)
+            if match and not _NOT_EXCEPTION.match(text) and (framed or match["message"] is not None or _typed(text)):
+                parsed.exception_at, parsed.exception_end = offset + here, offset + stop
+                parsed.kind, parsed.message = match["type"], (match["message"] or "").strip()
+                parsed.end, after = offset + stop, 0
+                parsed.chained = _WRAPPER.search(text) is not None
+            elif text.startswith(_HEAD) and not head.rank:
+                continue
+            elif framed and text and not _is_frame(text) and len(frames) > 400:
+                break
+            continue
+        after += 1
+        if _CHAIN.search(text) or _WRAPPER.search(text):
+            parsed.chained = True
+        if after > _MESSAGE_LINES or _HEAD in text or _NEWS.match(text) or _NEWS.match(raw[here:stop][:60].decode("latin-1")):
+            break
+        if not parsed.message and text.strip():
+            parsed.message = text.strip()
+        parsed.end = offset + stop
+    parsed.frames = "\n".join(frames[-40:])
+    return parsed
+
+
+def _typed(text: str) -> bool:
+    return bool(re.match(r"[\w.]*(?:Error|Exception|Interrupt|Exit)\b", text))
+
+
+def _is_frame(text: str) -> bool:
+    stripped = text.lstrip()
+    return not stripped or text[0] in " \t" or stripped[0] in _BOX or stripped.startswith(("^^", "~~", "[Previous line"))
+
+
+def _end_of_line(raw: bytes, at: int) -> int:
+    newline = raw.find(b"\n", at)
+    return newline if newline >= 0 else len(raw)
+
+
+def _line_before(source: Source, offset: int) -> str:
+    """The last two lines with anything in them before the header."""
+    low = max(0, offset - 1500)
+    lines = source.read_at(low, offset - low).split(b"\n")
+    words = [clean(line).text for line in lines if line.strip()]
+    return words[-1][-400:] if words else ""
+
+
+def chains(tracebacks: list[Traceback]) -> list[list[Traceback]]:
+    """Tracebacks in groups: each group is one failure told in several blocks."""
+    groups: list[list[Traceback]] = []
+    for block in tracebacks:
+        last = groups[-1][-1] if groups else None
+        if last and last.chained and block.offset <= last.end + 8192 and block.rank == last.rank:
+            groups[-1].append(block)
+        else:
+            groups.append([block])
+    return groups
