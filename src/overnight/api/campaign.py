@@ -1,0 +1,178 @@
+"""A campaign in hand: look at it, ask for changes, wait for it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from overnight.api.errors import NotFound, in_words
+from overnight.api.places import Place, all_campaigns, find
+
+if TYPE_CHECKING:
+    from overnight.model.reports import StatusReport, WhyReport
+    from overnight.model.requests import Answer
+    from overnight.store import ReadStore
+
+UNENDED = frozenset({"active", "paused", "held"})
+
+
+def open(campaign: str, root: str | Path | None = None) -> "Campaign":
+    """The campaign of that name: an ID, any unique prefix of one, or its folder.
+
+    Raises `NotFound` if there is none, or several.
+    """
+    place, name = find(campaign, root)
+    return Campaign(name, place)
+
+
+def the_active_one(root: str | Path | None = None) -> "Campaign":
+    """The one campaign that has not ended. Raises `NotFound` if there is none, or several."""
+    found = [(place, line.campaign) for place, line in all_campaigns(root) if line.state in UNENDED]
+    if len(found) == 1:
+        return Campaign(found[0][1], found[0][0])
+    if not found:
+        raise NotFound("no campaign is active", "name one that has ended, or start one: overnight launch")
+    names = ", ".join(name for _, name in found[:5])
+    raise NotFound(f"{len(found)} campaigns are active: {names}", "name the one you mean")
+
+
+class Campaign:
+    """One campaign. Reading needs no supervisor; asking for a change, and waiting, bring a dead one back."""
+
+    def __init__(self, id: str, place: Place, *, known: bool = False, notes: Sequence[str] = ()) -> None:
+        self.id = id
+        self.place = place
+        self.known = known  # of a launch: it was there already
+        self.notes = tuple(notes)  # of a launch: warnings and what the supervisor said
+
+    def __repr__(self) -> str:
+        return f"<overnight campaign {self.id} in {self.root}>"
+
+    @property
+    def root(self) -> Path:
+        """The directory of campaigns it is in."""
+        return self.place.root
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        return self.place.root / "campaigns" / self.id
+
+    # --- looking -------------------------------------------------------------------------------------------
+
+    def status(
+        self,
+        *,
+        limit: int = 1000,
+        after: str | None = None,
+        state: str | None = None,
+        all: bool = False,
+    ) -> "StatusReport":
+        """The campaign and a page of its runs, in the order of the manifest. `after`: the run_id that the
+        last page ended with (`next_after`); `state`: only runs in that state; `all`: no page limit."""
+        from overnight import queries
+
+        with self.reading() as store:
+            return queries.status(
+                store,
+                self.id,
+                limit=limit,
+                after=after,
+                state=state,
+                all=all,
+                supervisor=queries.supervisor_report(self.place.state),
+                root=str(self.root),
+            )
+
+    def why(self, run_id: str | None = None) -> "WhyReport":
+        """Why the campaign, or one run of it, is as it is. Raises `NotFound` for an unknown run."""
+        from overnight import queries
+
+        with self.reading() as store:
+            if run_id is None:
+                return queries.why_campaign(store, self.id)
+            return queries.why(store, self.id, run_id)
+
+    def logs(self, run_id: str, attempt: int | None = None) -> str:
+        """The whole output of a run's newest (or given) attempt."""
+        from overnight.api.logs import newest_log
+
+        log = newest_log(self, run_id, attempt)
+        return log.path.read_text("utf-8", "replace")
+
+    def results(self) -> list[dict[str, Any]]:
+        """The `summary.json` of every run that has ended, in the order of the manifest."""
+        from overnight.api.results import summaries
+
+        return summaries(self)
+
+    # --- asking --------------------------------------------------------------------------------------------
+
+    def retry(self, *runs: str, failure_class: str | None = None, scratch: bool = False) -> "Answer":
+        """Try ended runs again: those named, or all failed and cancelled ones (of `failure_class`)."""
+        from overnight.api import changes
+
+        return changes.retry(self, runs, failure_class, scratch)
+
+    def amend(
+        self,
+        file: str | Path | None = None,
+        *,
+        settings: Sequence[str] = (),
+        runs: str | Path | None = None,
+        drop: Sequence[str] = (),
+        env: bool = False,
+        why: str = "",
+    ) -> "Answer":
+        """A new revision: policy (`settings`: "limits.heartbeat=45m"; or a whole campaign `file`), rows added
+        from a file or dropped by name, or (`env`) this shell's environment for attempts from now on."""
+        from overnight.api import changes
+
+        return changes.amend(self, file, settings=settings, runs=runs, drop=drop, env=env, why=why)
+
+    def pause(self, now: bool = False) -> "Answer":
+        """Start nothing new; with `now` also end live attempts, uncounted."""
+        from overnight.api import changes
+
+        return changes.pause(self, now)
+
+    def resume(self, *runs: str) -> "Answer":
+        """Let a paused campaign and its held runs (or those named) go on."""
+        from overnight.api import changes
+
+        return changes.resume(self, runs)
+
+    def cancel(self, *runs: str) -> "Answer":
+        """End the runs named, or the whole campaign."""
+        from overnight.api import changes
+
+        return changes.cancel(self, runs)
+
+    def wait(
+        self,
+        timeout: float | None = None,
+        *,
+        tell: Callable[[str], None] | None = None,
+    ) -> "StatusReport":
+        """Wait until nothing can move without a person (or `timeout` seconds have passed); returns the status.
+
+        `tell` gets a line for every run that ends and for every change worth a line. A dead supervisor is
+        brought back meanwhile. Raises `Unreachable` when that does not succeed.
+        """
+        from overnight.api.waiting import wait
+
+        return wait(self, timeout, tell or (lambda line: None))
+
+    # --- for the other modules of this package -------------------------------------------------------------
+
+    @contextmanager
+    def reading(self) -> "Iterator[ReadStore]":
+        """Its store, open for reading; what goes wrong inside comes out in words."""
+        from overnight.store import ReadStore
+
+        with in_words():
+            store = ReadStore(self.place.database)
+            try:
+                yield store
+            finally:
+                store.close()

@@ -1,0 +1,165 @@
+"""Changes that a person asks for: each becomes one request and returns the supervisor's answer."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from overnight.api.asking import ask
+from overnight.api.errors import NotFound, Refused, in_words
+from overnight.api.shell import by, code_of, this_shell, workdir
+from overnight.model.codec import replace
+from overnight.model.requests import Amend, Answer, Cancel, Pause, Resume, Retry
+from overnight.supervisor.inbox import new_request_id
+
+if TYPE_CHECKING:
+    from overnight.api.campaign import Campaign
+    from overnight.manifest import Amendment
+    from overnight.model.campaign import Campaign as Record
+    from overnight.model.policy import CodeIdentity
+
+
+def retry(campaign: "Campaign", runs: Sequence[str], failure_class: str | None, scratch: bool) -> Answer:
+    """See `Campaign.retry`."""
+    if failure_class is not None:
+        _check_class(failure_class)
+        if runs:
+            raise Refused("runs and a class were both named", "name the runs, or the class")
+    record = _record(campaign, runs)
+    shell, _ = this_shell(Path.cwd())
+    return ask(
+        campaign.place,
+        Retry(
+            id=new_request_id(),
+            by=by(),
+            campaign=campaign.id,
+            shell=shell,
+            code=_code(campaign, record),
+            run_ids=tuple(runs),
+            failure_class=failure_class,
+            scratch=scratch,
+        ),
+    )
+
+
+def amend(
+    campaign: "Campaign",
+    file: str | Path | None,
+    *,
+    settings: Sequence[str],
+    runs: str | Path | None,
+    drop: Sequence[str],
+    env: bool,
+    why: str,
+) -> Answer:
+    """See `Campaign.amend`."""
+    if not (file or settings or runs or drop or env):
+        raise Refused("nothing to amend was named", "for example --set limits.heartbeat=45m, or a campaign file")
+    record = _record(campaign, drop)
+    amendment = _amendment(campaign, record, file, settings, runs)
+    shell, _ = this_shell(Path.cwd())
+    answer = ask(
+        campaign.place,
+        Amend(
+            id=new_request_id(),
+            by=by(),
+            campaign=campaign.id,
+            code=_code(campaign, record),
+            policy=amendment.policy if file or settings else None,
+            added=amendment.added,
+            dropped=tuple(dict.fromkeys(drop)),
+            shell=shell if env else None,
+            why=why,
+        ),
+    )
+    details = [*answer.details, *amendment.changes, *amendment.warnings]
+    if amendment.added:
+        details.append(f"{len(amendment.added)} runs added")
+    return replace(answer, details=tuple(details))
+
+
+def pause(campaign: "Campaign", now: bool) -> Answer:
+    """See `Campaign.pause`."""
+    return ask(campaign.place, Pause(id=new_request_id(), by=by(), campaign=campaign.id, now=now))
+
+
+def resume(campaign: "Campaign", runs: Sequence[str]) -> Answer:
+    """See `Campaign.resume`."""
+    record = _record(campaign, runs)
+    shell, _ = this_shell(Path.cwd())
+    request = Resume(
+        id=new_request_id(),
+        by=by(),
+        campaign=campaign.id,
+        shell=shell,
+        code=_code(campaign, record),
+        run_ids=tuple(runs),
+    )
+    return ask(campaign.place, request)
+
+
+def cancel(campaign: "Campaign", runs: Sequence[str]) -> Answer:
+    """See `Campaign.cancel`."""
+    _record(campaign, runs)
+    request = Cancel(id=new_request_id(), by=by(), campaign=campaign.id, run_ids=tuple(runs))
+    return ask(campaign.place, request)
+
+
+def _record(campaign: "Campaign", runs: Sequence[str]) -> "Record":
+    """The campaign's record; every run named must be one of its."""
+    with campaign.reading() as store:
+        record = store.campaign(campaign.id)
+        if record is None:
+            raise NotFound(f"no campaign {campaign.id} under {campaign.root}", "overnight status lists them")
+        known = len(store.positions(campaign.id, run_ids=list(dict.fromkeys(runs)))) if runs else 0
+        if known == len(set(runs)):
+            return record
+        unknown = [run for run in runs if not store.positions(campaign.id, run_ids=[run])]
+    raise NotFound(
+        f"no run {', '.join(unknown[:5])} in {campaign.id}", f"overnight status {campaign.id} lists its runs"
+    )
+
+
+def _amendment(
+    campaign: "Campaign",
+    record: "Record",
+    file: str | Path | None,
+    settings: Sequence[str],
+    runs: str | Path | None,
+) -> "Amendment":
+    """What is asked for, checked against the campaign as its revisions have made it."""
+    from overnight.manifest import amend_campaign, load_manifest, load_revision
+
+    with campaign.reading() as store:
+        data = store.manifest(campaign.id)
+        revisions = [load_revision(document) for document in store.revisions(campaign.id)]
+    if data is None:
+        raise NotFound(f"the manifest of {campaign.id} is not in the database", "overnight rebuild restores it")
+    with in_words():
+        return amend_campaign(
+            load_manifest(data),
+            record.policy,
+            file=Path(file) if file is not None else None,
+            settings=tuple(settings),
+            runs=Path(runs) if runs is not None else None,
+            cwd=Path.cwd(),
+            devices=len(record.devices),
+            added=[spec for revision in revisions for spec in revision.added],
+            dropped={run for revision in revisions for run in revision.dropped},
+        )
+
+
+def _code(campaign: "Campaign", record: "Record") -> "CodeIdentity":
+    return code_of(workdir(record.policy.cwd, Path(record.cwd)), campaign.place)
+
+
+def _check_class(name: str) -> None:
+    from difflib import get_close_matches
+
+    from overnight.model.classes import CLASSES
+
+    if name not in CLASSES:
+        near = get_close_matches(name, CLASSES, 1)
+        raise Refused(
+            f"no failure class {name!r}",
+            f"did you mean {near[0]}?" if near else f"there are: {', '.join(CLASSES)}",
+        )

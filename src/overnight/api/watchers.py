@@ -1,0 +1,81 @@
+"""Starting, stopping and asking after the supervisor of a root."""
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from overnight.api.errors import NotFound, Unreachable, in_words
+from overnight.api.places import Place, launch_root, place_of, places_to_look
+from overnight.api.shell import by
+from overnight.model.requests import StopSupervisor
+from overnight.supervisor import inbox, keep
+
+if TYPE_CHECKING:
+    from overnight.model.reports import SupervisorReport
+
+STOP_SECONDS = 15.0
+
+
+def place(root: str | Path | None = None) -> Place:
+    """The root meant: the one given, else the nearest that has a database."""
+    if root is None and not os.environ.get("OVERNIGHT_ROOT") and not launch_root(None).exists():
+        found = list(places_to_look())
+        if len(found) == 1:
+            return found[0]
+        if found:
+            roots = ", ".join(str(known.root) for known in found[:5])
+            raise NotFound(f"there are {len(found)} roots: {roots}", "say which: --root DIR")
+    here = place_of(launch_root(root))
+    if not here.root.is_dir():
+        raise NotFound(f"there is no root {here.root}", "overnight launch makes it, or name another: --root DIR")
+    return here
+
+
+def start(where: Place) -> None:
+    """Bring a supervisor up. Raises `Unreachable` if none comes."""
+    from overnight.artifacts.roots import state_dir
+
+    with in_words():
+        state_dir(where.root, os.environ)
+    keep.forget_stopped(where.state)
+    try:
+        keep.ensure_keeper(where.root, where.state)
+    except keep.CannotSupervise as problem:
+        raise Unreachable(problem.message, problem.hint) from problem
+
+
+def stop(where: Place) -> bool:
+    """Ask the supervisor to go and wait until it has gone. The wish stays until somebody asks for work.
+    False: there was none. Raises `Unreachable` if it does not go."""
+    if where.state.is_dir():
+        keep.wish_stopped(where.state, by())
+    if not _up(where):
+        return False
+    request = StopSupervisor(id=inbox.new_request_id(), by=by())
+    with in_words():
+        inbox.submit(where.state, request)
+    deadline = time.monotonic() + STOP_SECONDS
+    # Killed before it took the request, it is back in a moment and takes it then: the file decides, too.
+    while _up(where) or (inbox.pending(where.state, request.id) and time.monotonic() < deadline):
+        if time.monotonic() > deadline:
+            inbox.withdraw(where.state, request.id)
+            raise Unreachable(
+                f"the supervisor of {where.root} has not gone within {STOP_SECONDS:g} s",
+                f"see {where.state / keep.SUPERVISOR_LOG}",
+            )
+        time.sleep(0.02)
+    inbox.withdraw(where.state, request.id)
+    return True
+
+
+def _up(where: Place) -> bool:
+    holder = keep.read_beat(where.state)
+    return holder is not None and keep.is_alive(holder)
+
+
+def report(where: Place) -> "SupervisorReport":
+    """Whether somebody is watching."""
+    from overnight import queries
+
+    return queries.supervisor_report(where.state)

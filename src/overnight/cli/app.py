@@ -1,0 +1,137 @@
+"""The group of verbs, each loaded when it is typed, and the one place where errors become words."""
+
+import errno
+import os
+import sys
+import traceback
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+import click
+
+from overnight import __version__
+from overnight.cli import speak
+
+# verb: (section of the help, what it does). The module has the verb's name.
+VERBS: dict[str, tuple[str, str]] = {
+    "launch": ("tonight", "Start a campaign, or go on with one."),
+    "watch": ("tonight", "Look on, live, until nothing can move without you."),
+    "init": ("tonight", "Write a commented overnight.toml for this folder."),
+    "status": ("morning", "What needs you, what it did by itself, what runs now."),
+    "why": ("morning", "Why a campaign or a run is as it is."),
+    "logs": ("morning", "The output of a run."),
+    "retry": ("repair", "Try ended runs again."),
+    "amend": ("repair", "Change limits, rows or environment of a campaign."),
+    "pause": ("repair", "Start nothing new."),
+    "resume": ("repair", "Let a paused campaign or held runs go on."),
+    "cancel": ("repair", "End runs, or a whole campaign."),
+    "supervisor": ("machine", "The process that watches: start, stop, status, restart."),
+    "classify": ("machine", "Name the failure that a log shows."),
+}
+SECTIONS = ("tonight", "morning", "repair", "machine")
+
+
+class NoSuchVerb(click.UsageError):
+    """A word that is no verb, with the nearest that is."""
+
+    def __init__(self, name: str, ctx: click.Context) -> None:
+        super().__init__(f"no such command: {name}", ctx)
+        near = get_close_matches(name, VERBS, 1)
+        self.hint = f"did you mean `overnight {near[0]}`?" if near else "overnight --help lists the commands"
+
+
+class Verbs(click.Group):
+    """Loads a verb's module when it is needed, so that `status` does not pay for `launch`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        command = getattr(import_module(f"overnight.cli.{name}"), "command", None)
+        return command if isinstance(command, click.Command) else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and name not in VERBS:
+            raise NoSuchVerb(name, ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for section in SECTIONS:
+            rows = [(name, words) for name, (where, words) in VERBS.items() if where == section]
+            if rows:
+                with formatter.section(section.capitalize()):
+                    formatter.write_dl(rows)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, "-V", "--version", prog_name="overnight", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Run a campaign of ML experiments unattended, and find the truth about it in the morning."""
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; returns its exit code. What a person sees of an error is never a traceback."""
+    head = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    as_json = "--json" in head
+    try:
+        code = cli.main(args=arguments or ["--help"], prog_name="overnight", standalone_mode=False)
+    except (click.Abort, KeyboardInterrupt):
+        return speak.interrupted()
+    except click.ClickException as problem:
+        code = _usage(problem, as_json)
+    except BrokenPipeError:
+        code = 0  # whoever read us has seen enough
+        speak.stop_talking(sys.stdout)
+    except Exception as problem:
+        code = _answer(problem, as_json)
+    speak.flush()
+    return code if isinstance(code, int) else 0
+
+
+def _usage(problem: click.ClickException, as_json: bool) -> int:
+    context = getattr(problem, "ctx", None)
+    hint = getattr(problem, "hint", None) or f"{context.command_path if context else 'overnight'} --help"
+    message = problem.format_message().strip().rstrip(".")
+    speak.refuse(message[:1].lower() + message[1:], hint, (), as_json)
+    return 2
+
+
+def _answer(problem: Exception, as_json: bool) -> int:
+    from overnight.api.errors import OvernightError, words_of
+
+    if isinstance(problem, OvernightError):
+        faults: Any = problem.faults
+        speak.refuse(problem.message, problem.hint, [(words_of(fault), fault) for fault in faults], as_json)
+        return problem.exit_code
+    if isinstance(problem, OSError) and problem.errno in {errno.ENOSPC, errno.EDQUOT}:
+        speak.refuse(f"no space left on the device: {problem.filename or problem}", "free some space", (), as_json)
+        return 4
+    return _internal(problem, as_json)
+
+
+def _internal(problem: Exception, as_json: bool) -> int:
+    """Our own fault: one line for the person, the trace into a file for whoever mends it."""
+    trace = "".join(traceback.format_exception(problem))
+    if os.environ.get("OVERNIGHT_DEBUG", "0") not in {"", "0"}:
+        speak.tell(trace.rstrip())
+        where = "the trace is above"
+    else:
+        import tempfile
+
+        try:
+            with tempfile.NamedTemporaryFile(
+                "w", prefix="overnight-error-", suffix=".txt", delete=False, encoding="utf-8", errors="replace"
+            ) as file:
+                file.write(f"overnight {' '.join(sys.argv[1:])}\n\n{trace}")
+            where = f"the trace is in {file.name}"
+        except OSError:
+            where = "the trace could not be written; OVERNIGHT_DEBUG=1 shows it"
+    words = " ".join(str(problem).split())[:300]
+    speak.refuse(f"internal: {type(problem).__name__}: {words}", f"please report it; {where}", (), as_json)
+    return 4

@@ -1,0 +1,126 @@
+"""The live table of `watch`, drawn with rich. Fits an 80 by 24 terminal."""
+
+import time
+from collections import deque
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from overnight.api.waiting import Overseeing, Tail, line_of, settled
+from overnight.cli import speak, words
+from overnight.cli.watch import ends_in
+
+if TYPE_CHECKING:
+    from overnight.api.campaign import Campaign
+    from overnight.model.reports import RunReport, StatusReport
+
+_EVENTS = 6
+_LEAST_ROWS = 4
+_LIVE = ("running", "verifying", "waiting", "held")
+_ENDED = ("succeeded", "failed", "cancelled")
+
+
+def live(campaign: "Campaign", refresh_seconds: float) -> "StatusReport":
+    """Draw until nothing can move without a person; returns the last report."""
+    console = Console(no_color=not speak.coloured(), highlight=False)
+    events: deque[str] = deque(maxlen=_EVENTS)
+    tail = Tail(campaign)
+    tail.new()
+    report = campaign.status(limit=0)
+    overseeing = None if settled(report) else Overseeing(campaign, events.append)
+    with Live(console=console, auto_refresh=False, transient=True) as screen:
+        while True:
+            report = campaign.status(limit=0)
+            events.extend(f"{_clock(entry.at.wall)} {line_of(entry)}" for entry in tail.new() if entry.words)
+            screen.update(_picture(campaign, report, events, console), refresh=True)
+            if settled(report) or overseeing is None:
+                return report
+            overseeing.look()
+            time.sleep(refresh_seconds)
+
+
+def _picture(campaign: "Campaign", report: "StatusReport", events: deque[str], console: Console) -> Group:
+    height, width = console.size.height, console.size.width
+    parts: list[Text | Table] = [_headline(report), _bar(report, width), _watching(report)]
+    room = max(_LEAST_ROWS, height - len(parts) - len(events) - 4)
+    runs, total = _live_runs(campaign, report, room)
+    parts.append(_table(runs, width))
+    if total > len(runs):
+        parts.append(_line(f"… and {total - len(runs):,} more", "dim", width))
+    for need in report.needs[:2]:
+        parts.append(_line(f"needs you: {need.what}: {need.command}", "yellow", width))
+    parts += [_line(event, "dim", width) for event in events]
+    return Group(*parts)
+
+
+def _headline(report: "StatusReport") -> Text:
+    colour = speak.COLOURS.get(report.state, "")
+    return Text.assemble((report.campaign, "bold"), "  ", (report.state, colour), "  ", words.counts(report.counts))
+
+
+def _bar(report: "StatusReport", width: int) -> Table:
+    ended = sum(report.counts.get(state, 0) for state in _ENDED)
+    grid = Table.grid(padding=(0, 1))
+    left = ends_in(report, _elapsed(report))
+    share = f"{ended:,}/{report.runs_total:,}"
+    room = max(10, width - len(left) - len(share) - 4)
+    grid.add_row(ProgressBar(total=max(1, report.runs_total), completed=ended, width=room), share, left)
+    return grid
+
+
+def _watching(report: "StatusReport") -> Text:
+    if not report.supervisor.alive:
+        return Text("nobody is watching; bringing the supervisor back", "yellow")
+    useful, lost = (report.gpu_hours.get(key, 0.0) for key in ("useful", "lost"))
+    hours = f" · GPU-hours {useful:.1f} useful, {lost:.1f} lost" if useful or lost else ""
+    return Text(f"watched by pid {report.supervisor.pid}{hours}", "dim")
+
+
+def _live_runs(campaign: "Campaign", report: "StatusReport", room: int) -> "tuple[list[RunReport], int]":
+    runs: list[RunReport] = []
+    total = sum(report.counts.get(state, 0) for state in _LIVE)
+    for state in _LIVE:
+        if report.counts.get(state) and len(runs) < room:
+            runs += campaign.status(state=state, limit=room - len(runs)).runs
+    return runs, total
+
+
+def _table(runs: "list[RunReport]", width: int) -> Table:
+    table = Table(box=None, padding=(0, 1), header_style="bold", width=width)
+    for title, ratio in (("run", 4), ("state", 2), ("progress", 4), ("rate", 2), ("life", 2), ("att", 1)):
+        table.add_column(title, ratio=ratio, no_wrap=True, overflow="ellipsis")
+    for run in runs:
+        state = "lost" if run.attempt_state == "lost" else run.state
+        progress = run.progress
+        table.add_row(
+            run.run_id,
+            Text(state, speak.COLOURS.get(state, "")),
+            words.progress(progress.step, progress.total) if progress else run.words,
+            words.rate(progress.rate) if progress and run.state == "running" else "",
+            words.duration(run.quiet_seconds) if run.quiet_seconds is not None and run.state == "running" else "",
+            str(run.attempts),
+        )
+    return table
+
+
+def _line(text: str, style: str, width: int) -> Text:
+    line = Text(text, style, no_wrap=True, overflow="ellipsis")
+    line.truncate(width)
+    return line
+
+
+def _clock(wall: float) -> str:
+    return datetime.fromtimestamp(wall).astimezone().strftime("%H:%M:%S")
+
+
+def _elapsed(report: "StatusReport") -> float:
+    try:
+        created = datetime.fromisoformat(report.created_at)
+    except ValueError:
+        return 0.0
+    return (datetime.now(UTC) - created).total_seconds()

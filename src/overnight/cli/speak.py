@@ -1,0 +1,138 @@
+"""How the command line speaks: answers on stdout, talk on stderr, JSON alone when asked for.
+
+Colour never carries a meaning that the words do not.
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
+
+import click
+
+COLOURS = {
+    "succeeded": "green",
+    "running": "cyan",
+    "verifying": "cyan",
+    "waiting": "yellow",
+    "held": "magenta",
+    "paused": "yellow",
+    "lost": "magenta",
+    "failed": "red",
+    "cancelled": "bright_black",
+    "pending": "bright_black",
+    "active": "cyan",
+}
+
+
+def say(text: str = "") -> None:
+    """A line of the answer."""
+    _write(sys.stdout, text)
+
+
+def tell(text: str) -> None:
+    """A line of talk: progress, warnings, errors."""
+    _write(sys.stderr, text)
+
+
+def warn(text: str) -> None:
+    """Something a person should know now, that stops nothing."""
+    tell(f"{paint('warning:', 'yellow', sys.stderr)} {text}")
+
+
+def say_json(value: Any) -> None:
+    """The one document of `--json`."""
+    from overnight.model.codec import to_json
+
+    _write(sys.stdout, to_json(value).decode())
+
+
+def refuse(message: str, hint: str | None, faults: Sequence[tuple[str, Any]], as_json: bool) -> None:
+    """An error: for people on stderr, for programs as the document on stdout."""
+    if as_json:
+        say_json({"error": message, "hint": hint, "faults": [fault for _, fault in faults]})
+        return
+    tell(f"{paint('error:', 'red', sys.stderr)} {message}")
+    for words, _ in faults:
+        tell(f"  {words}")
+    if hint:
+        tell(f"hint: {hint}")
+
+
+def interrupted() -> int:
+    """Ctrl-C outside of a wait: nothing to say that the person does not know."""
+    tell("interrupted")
+    flush()
+    return 130
+
+
+def coloured(stream: TextIO | None = None) -> bool:
+    """Only for eyes: a terminal, and no NO_COLOR (https://no-color.org)."""
+    stream = stream or sys.stdout
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()
+
+
+def paint(text: str, colour: str | None, stream: TextIO | None = None) -> str:
+    """`text` in a colour where that is wanted."""
+    return click.style(text, fg=colour) if colour and coloured(stream) else text
+
+
+def state(word: str, width: int = 0) -> str:
+    """A state's word in its colour, padded."""
+    return paint(word.ljust(width), COLOURS.get(word))
+
+
+def bold(text: str) -> str:
+    """A heading."""
+    return click.style(text, bold=True) if coloured() else text
+
+
+def table(rows: Iterable[Sequence[str]], indent: str = "  ", painted: int | None = None) -> None:
+    """Aligned columns; numbers to the right would need a rule, so all stand left. `painted`: the column whose
+    words are states."""
+    lines = [list(row) for row in rows]
+    if not lines:
+        return
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    for line in lines:
+        cells = [
+            state(cell, width) if i == painted else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        say((indent + "  ".join(cells)).rstrip())
+
+
+def flush() -> None:
+    """Get everything out before Python's own shutdown, which would complain about a closed pipe."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            stop_talking(stream)
+
+
+def stop_talking(stream: TextIO) -> None:
+    """The reader of a pipe has gone: what remains goes nowhere, and the work in hand goes on."""
+    try:
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(descriptor, stream.fileno())
+        os.close(descriptor)
+    except (OSError, ValueError):
+        pass
+
+
+def _write(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
+        if stream is sys.stderr:
+            stream.flush()
+    except BrokenPipeError:
+        stop_talking(stream)
+    except UnicodeEncodeError:  # a terminal that knows no UTF-8
+        encoding = stream.encoding or "ascii"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+
+
+def can_redraw() -> bool:
+    """Whether the terminal on stdout understands cursor movements."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"

@@ -1,0 +1,166 @@
+"""`overnight status`: what needs you, what it did by itself, GPU-hours, what runs now."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from overnight.cli import speak, words
+from overnight.cli.options import common, optional_campaign
+
+if TYPE_CHECKING:
+    from overnight.api.campaign import Campaign
+    from overnight.api.places import Place
+    from overnight.model.reports import CampaignLine, RunReport, StatusReport
+
+_LIVE_SHOWN = 20
+_LIST_SHOWN = 30
+_STATES = ("pending", "running", "verifying", "waiting", "held", "succeeded", "failed", "cancelled")
+
+
+@click.command("status")
+@optional_campaign
+@click.option("--limit", type=click.IntRange(min=0), default=1000, metavar="N", help="Runs a page (default 1000).")
+@click.option("--after", metavar="RUN", help="The page behind this run.")
+@click.option("--state", type=click.Choice(_STATES), help="Only runs in this state.")
+@click.option("--all", "everything", is_flag=True, help="All runs on one page.")
+@common
+def command(
+    campaign: str | None,
+    limit: int,
+    after: str | None,
+    state: str | None,
+    everything: bool,
+    root: str | None,
+    as_json: bool,
+) -> int:
+    """What needs you, what it did by itself, what runs now.
+
+    Without a name: the one active campaign, or the list of all.
+    """
+    from overnight.api.campaign import Campaign
+    from overnight.api.campaign import open as open_campaign
+
+    if campaign:
+        found = open_campaign(campaign, root)
+    else:
+        lines = _lines(root)
+        active = [(place, line) for place, line in lines if line.state in _ACTIVE]
+        if len(active) != 1:
+            _list(lines, as_json)
+            return 0
+        found = Campaign(active[0][1].campaign, active[0][0])
+    if as_json:
+        speak.say_json(found.status(limit=limit, after=after, state=state, all=everything))
+    elif after or state or everything:
+        _page(found.status(limit=limit, after=after, state=state, all=everything))
+    else:
+        show(found)
+    return 0
+
+
+_ACTIVE = frozenset({"active", "paused", "held"})
+
+
+def show(campaign: "Campaign") -> None:
+    """The page for people."""
+    report = campaign.status(limit=0)
+    headline(report)
+    if report.needs:
+        speak.say()
+        speak.say(speak.bold("needs you"))
+        for need in report.needs:
+            speak.say(f"  {need.what}" + (f": {need.why}" if need.why else ""))
+            if need.command:
+                speak.say(f"      {need.command}")
+    for title, lines in (("did by itself", report.did), ("warnings", report.warnings)):
+        if lines:
+            speak.say()
+            speak.say(speak.bold(title))
+            for line in lines:
+                speak.say(f"  {line}")
+    if any(report.gpu_hours.values()):
+        useful, lost = (report.gpu_hours.get(key, 0.0) for key in ("useful", "lost"))
+        speak.say()
+        speak.say(f"{speak.bold('GPU-hours')}  {useful:.1f} useful, {lost:.1f} lost")
+    _live(campaign, report)
+
+
+def headline(report: "StatusReport") -> None:
+    """Name, state, counts, who watches, where."""
+    speak.say(
+        f"{speak.bold(report.campaign)}  {speak.state(report.state)}  "
+        f"{words.plural(report.runs_total, 'run')}: {words.counts(report.counts)}"
+    )
+    if report.words and " ended: " not in report.words:  # the counts again
+        speak.say(report.words)
+    watching = "nobody is watching"
+    if report.supervisor.alive:
+        watching = f"watched by pid {report.supervisor.pid}" if report.supervisor.pid else "watched"
+        watching += " (watch-only: starts nothing)" if report.supervisor.watch_only else ""
+    if report.failures:
+        classes = ", ".join(f"{count:,} {name}" for name, count in sorted(report.failures.items()))
+        speak.say(f"failures: {classes}")
+    speak.say(f"{watching} · revision {report.revision} · {report.path}")
+
+
+def _live(campaign: "Campaign", report: "StatusReport") -> None:
+    live: list[RunReport] = []
+    for state in ("running", "verifying", "waiting"):
+        if report.counts.get(state) and len(live) < _LIVE_SHOWN:
+            live += campaign.status(state=state, limit=_LIVE_SHOWN - len(live)).runs
+    if not live:
+        return
+    speak.say()
+    speak.say(speak.bold("now"))
+    speak.table([row(run) for run in live], painted=1)
+    total = sum(report.counts.get(state, 0) for state in ("running", "verifying", "waiting"))
+    if total > len(live):
+        speak.say(f"  … and {total - len(live):,} more: overnight status {report.campaign} --state running")
+
+
+def row(run: "RunReport") -> tuple[str, ...]:
+    """A run on one line: name, state, attempts, progress, rate, last life, why."""
+    progress = run.progress
+    state = "lost" if run.attempt_state == "lost" else run.state
+    quiet = ""
+    if run.quiet_seconds is not None and run.state == "running":
+        quiet = f"life {words.duration(run.quiet_seconds)} ago"
+    return (
+        run.run_id,
+        state,
+        words.plural(run.attempts, "attempt"),
+        words.progress(progress.step, progress.total) if progress else "",
+        words.rate(progress.rate) if progress else "",
+        run.slot or "",
+        quiet,
+        run.failure_class or ("" if run.state in {"running", "succeeded", "pending"} else run.words),
+    )
+
+
+def _page(report: "StatusReport") -> None:
+    headline(report)
+    speak.table([row(run) for run in report.runs], painted=1)
+    if report.next_after:
+        speak.say(f"more: overnight status {report.campaign} --after {report.next_after}")
+
+
+def _lines(root: str | None) -> "list[tuple[Place, CampaignLine]]":
+    from overnight.api.places import all_campaigns
+
+    return all_campaigns(root)
+
+
+def _list(lines: "list[tuple[Place, CampaignLine]]", as_json: bool) -> None:
+    if as_json:
+        speak.say_json({"campaigns": [line for _, line in lines]})
+        return
+    if not lines:
+        speak.say("no campaigns yet; overnight launch starts one")
+        return
+    shown = [
+        (line.campaign, line.state, f"{words.plural(line.runs_total, 'run')}: {words.counts(line.counts)}", line.root)
+        for _, line in lines[:_LIST_SHOWN]
+    ]
+    speak.table(shown, indent="", painted=1)
+    if len(lines) > _LIST_SHOWN:
+        speak.say(f"… and {len(lines) - _LIST_SHOWN:,} older: overnight status --json")

@@ -1,0 +1,76 @@
+"""`overnight why`: why a campaign or a run is as it is."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from overnight.cli import speak, words
+from overnight.cli.options import campaign_argument, common, opened
+
+if TYPE_CHECKING:
+    from overnight.model.reports import AttemptReport, WhyReport
+
+_STORY_SHOWN = 40
+
+
+@click.command("why")
+@campaign_argument
+@click.argument("run", required=False, metavar="[RUN]")
+@click.option("--full", is_flag=True, help="The whole story, not its newest lines.")
+@common
+def command(campaign: str, run: str | None, full: bool, root: str | None, as_json: bool) -> int:
+    """Why a campaign, or one run of it, is as it is: the sentence, the rule that decided, every attempt."""
+    report = opened(campaign, root).why(run)
+    if as_json:
+        speak.say_json(report)
+    else:
+        _show(report, full)
+    return 0
+
+
+def _show(report: "WhyReport", full: bool) -> None:
+    subject = f"{report.campaign} {report.run_id}".strip()
+    speak.say(f"{speak.bold(subject)}  {speak.state(report.state)}")
+    if report.words:
+        speak.say(report.words)
+    if report.rule:
+        speak.say(f"decided by: {report.rule}")
+    if report.next:
+        speak.say(f"next: {report.next}")
+    if report.attempts:
+        speak.say()
+        speak.say(speak.bold("attempts"))
+        speak.table([_attempt(attempt) for attempt in report.attempts])
+        for attempt in report.attempts:
+            for text in (attempt.message, attempt.evidence):
+                if text:
+                    speak.say(f"  {attempt.n}: {text}")
+    if report.story:
+        speak.say()
+        speak.say(speak.bold("story"))
+        shown = report.story if full else report.story[-_STORY_SHOWN:]
+        if len(shown) < len(report.story):
+            speak.say(f"  … {len(report.story) - len(shown)} earlier lines: --full")
+        speak.table([(line.at, _of(line.attempt), line.state, line.words or line.event) for line in shown], painted=2)
+
+
+def _of(attempt: int | None) -> str:
+    return f"#{attempt}" if attempt is not None else ""
+
+
+def _attempt(attempt: "AttemptReport") -> tuple[str, ...]:
+    end = attempt.state
+    if attempt.state == "ended":
+        how = f"exit {attempt.exit_code}" if attempt.exit_code is not None else (attempt.signal or "")
+        by = "" if attempt.ended_by in {None, "itself"} else f"ended by {attempt.ended_by}"
+        end = ", ".join(part for part in (how, by) if part) or "ended"
+    return (
+        f"#{attempt.n}",
+        end,
+        words.duration(attempt.seconds),
+        attempt.slot,
+        attempt.failure_class or "",
+        attempt.rule or "",
+        f"from {attempt.resumed_from}" if attempt.resumed_from else "",
+        " ".join(attempt.flags),
+    )

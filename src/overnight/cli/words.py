@@ -1,0 +1,60 @@
+"""Durations, numbers and counts as a person reads them, always with their unit."""
+
+from collections.abc import Mapping
+
+
+def duration(seconds: float | None) -> str:
+    """`45 s`, `15 min`, `1 h 30 min`, `2 d 4 h`; None is "none": unbounded."""
+    if seconds is None:
+        return "none"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms" if seconds else "0 s"
+    if seconds < 90:
+        return f"{seconds:.3g} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def number(value: float) -> str:
+    """A step or metric: whole numbers whole, others to four figures."""
+    return f"{value:,.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:.4g}"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 run`, `12 runs`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def counts(states: Mapping[str, int]) -> str:
+    """`7 succeeded, 2 running`, in the order of a run's life."""
+    order = ("running", "verifying", "waiting", "held", "failed", "cancelled", "succeeded", "pending")
+    return ", ".join(f"{states[word]:,} {word}" for word in order if states.get(word))
+
+
+def progress(step: float, total: float | None) -> str:
+    """`4,200/5,000 (84 %)`."""
+    if total is None or total <= 0:
+        return number(step)
+    return f"{number(step)}/{number(total)} ({min(100, int(100 * step / total))} %)"
+
+
+def rate(steps_per_second: float | None) -> str:
+    """Steps a second, or seconds a step where that reads better."""
+    if not steps_per_second or steps_per_second <= 0:
+        return ""
+    if steps_per_second >= 1:
+        return f"{steps_per_second:.3g}/s"
+    return f"{1 / steps_per_second:.3g} s/step"
+
+
+def listed(names: tuple[str, ...] | list[str], most: int = 5) -> str:
+    """`a, b, c and 4 more`."""
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[:most])} and {len(names) - most} more"
