@@ -1,15 +1,14 @@
 """Overnight: runs a campaign of ML experiments unattended, and tells the truth about it in the morning."""
 
-from typing import TYPE_CHECKING, Any
-
 __version__ = "0.1.0"
 __all__ = ["Campaign", "OvernightError", "__version__", "launch", "open"]
 
+TYPE_CHECKING = False  # type checkers take it for true; `typing` itself would cost half of `--version`
 if TYPE_CHECKING:
     from overnight.api import Campaign, OvernightError, launch, open
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """The public face loads on first use, so that `overnight --version` costs what Python costs."""
     if name in {"Campaign", "OvernightError", "launch", "open"}:
         from overnight import api

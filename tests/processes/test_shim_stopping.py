@@ -175,9 +175,11 @@ def test_a_hung_python_prints_its_stacks(tmp_path: Path, shims: list[Shim]) -> N
 
 def test_a_second_request_shortens_the_grace(tmp_path: Path, shims: list[Shim]) -> None:
     """Cancelled with an hour of grace by mistake: `cancel` again must not wait that hour."""
-    folder = prepare(tmp_path / "1", ["sh", "-c", "trap 'echo > asked' TERM; while :; do sleep 0.05; done"], grace=3600)
+    folder = prepare(
+        tmp_path / "1", ["sh", "-c", "trap 'echo > asked' TERM; echo > ready; while :; do sleep 0.05; done"], grace=3600
+    )
     shims.append(run_shim(folder))
-    await_that((folder / "started").exists)
+    await_that((folder / "ready").exists)
     shims[0].terminate()
     await_that((folder / "asked").exists)
     set_bound(folder, None, 0.1)

@@ -121,7 +121,7 @@ def _text(folder: str, command: list[str], rows: str | None, checkpoint: str | N
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder).strip("-._")[:64] or "campaign"
     words = ", ".join(json.dumps(word, ensure_ascii=False) for word in command)
     runs = f"runs = {json.dumps(rows)}  # one run a row; its columns are the {{words}} of the command" if rows else ""
-    axes = "" if rows else "\n[matrix]  # every combination is a run; or: runs = \"sweep.csv\"\nseed = [0, 1, 2]\n"
+    axes = "" if rows else '\n[matrix]  # every combination is a run; or: runs = "sweep.csv"\nseed = [0, 1, 2]\n'
     saved = checkpoint or "ckpt.pt"
     mark = "" if checkpoint else "# "
     return f"""\

@@ -95,6 +95,7 @@ def campaign_document(campaign: Campaign) -> dict[str, object]:
         "paused": campaign.paused,
         "revision": campaign.revision,
         "code": campaign.code,
+        "cwd": campaign.cwd,
         "runs_total": campaign.runs_total,
         "counts": {state: count for state, count in campaign.counts.items() if count},
         "created_at": when(campaign.created),

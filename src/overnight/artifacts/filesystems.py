@@ -14,11 +14,8 @@ _MOUNTS = "/proc/self/mountinfo"
 
 
 def fs_type(path: str, mounts: str = _MOUNTS) -> str:
-    """Type of the file system that holds `path` (or would: its nearest parent that exists), as in
-    proc_pid_mountinfo(5); empty where that cannot be known."""
+    """Type of the file system that holds `path` (or would), as in proc_pid_mountinfo(5); empty: unknown."""
     real = os.path.realpath(path)
-    while not os.path.exists(real) and real != "/":
-        real = os.path.dirname(real)
     best, found = -1, ""
     try:
         with open(mounts, encoding="utf-8", errors="surrogateescape") as file:

@@ -9,6 +9,8 @@ from shlex import quote
 from overnight.artifacts.whole import write_all, write_whole
 from overnight.ports import StartOrder
 
+DEFAULT_UMASK = 0o022  # the shim's, where the order names none
+
 _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
@@ -68,9 +70,8 @@ def command_sh(order: StartOrder) -> bytes:
         "#!/bin/sh",
         f"# {order.attempt_id}: what Overnight ran. Variables of the launching shell are not repeated here.",
         f"cd {quote(order.cwd)} || exit 1",
+        f"umask {DEFAULT_UMASK if order.umask is None else order.umask:04o}",
     ]
-    if order.umask is not None:
-        lines.append(f"umask {order.umask:04o}")
     if order.env_unset:
         lines.append("unset " + " ".join(name for name in order.env_unset if _SHELL_NAME.match(name)))
     strange = []  # no shell can export these names; env(1) can

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import stat
 from collections.abc import Sequence
 
 
@@ -31,9 +32,9 @@ def _there(out_dir: str, pattern: str) -> bool:
 
 def _counts(path: str) -> bool:
     try:
+        if not stat.S_ISDIR(os.stat(path).st_mode):
+            return True
         with os.scandir(path) as entries:
             return next(entries, None) is not None
-    except NotADirectoryError:
-        return True
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False

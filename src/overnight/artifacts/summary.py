@@ -5,11 +5,13 @@ import math
 from collections.abc import Mapping
 
 from overnight.artifacts.times import when
+from overnight.core.ending import ended_by
 from overnight.model.campaign import Campaign
 from overnight.model.classes import Classification
+from overnight.model.gpu_time import gpu_time
 from overnight.model.manifest import RunSpec
 from overnight.model.run import Attempt, Run
-from overnight.model.states import EndedBy, RunState
+from overnight.model.states import RunState
 
 SCHEMA = 1
 
@@ -65,7 +67,7 @@ def attempt_entry(attempt: Attempt) -> _Document:
         "class": found.name if found is not None and found.name != "none" else None,
         "exit_code": exit_record.code if exit_record is not None else None,
         "signal": exit_record.signal if exit_record is not None else None,
-        "ended_by": ended_by(attempt),
+        "ended_by": ended_by(attempt).value,
         "started_at": when(attempt.started or attempt.planned),
         "ended_at": when(attempt.ended),
         "seconds": round(attempt.seconds, 3),
@@ -96,44 +98,11 @@ def attempt_document(run: Run, attempt: Attempt) -> _Document:
     }
 
 
-def ended_by(attempt: Attempt) -> str:
-    """Who ended it: `itself stall timeout cancel pause deadline lost`."""
-    if attempt.stop is not None:
-        return attempt.stop.value
-    exit_record = attempt.exit
-    if exit_record is not None and exit_record.stopped == "bound":  # nobody watched: its shim kept the bound
-        return EndedBy.TIMEOUT.value
-    if attempt.cause == "node.lost" or (exit_record is not None and not exit_record.recorded):
-        return EndedBy.LOST.value
-    return EndedBy.ITSELF.value
-
-
 def gpu_hours(run: Run, campaign: Campaign) -> dict[str, float]:
-    """GPU-hours of all attempts, `useful` or `lost`.
-
-    Useful are, of a succeeded run, the attempt that succeeded and, going back as long as each was resumed from a
-    checkpoint, the earlier ones that had advanced. Everything else is lost. A share of a GPU counts as that share.
-    """
-    asked = run.policy.gpus if run.policy.gpus is not None else campaign.policy.resources.gpus
-    useful = lost = 0.0
-    kept = run.state == RunState.SUCCEEDED
-    newest = True
-    for attempt in reversed(run.attempts):
-        if attempt.never_began:
-            continue
-        hours = attempt.seconds * _gpus(attempt, asked) / 3600
-        if kept and (newest or attempt.vitals.started_moving):
-            useful += hours
-        else:
-            lost += hours
-        kept = kept and attempt.resume_from is not None
-        newest = False
-    return {"useful": round(useful, 4), "lost": round(lost, 4)}
-
-
-def _gpus(attempt: Attempt, asked: float) -> float:
-    count = len(attempt.slot.gpu_ids)
-    return asked if count == 1 and 0 < asked < 1 else float(count)
+    """GPU-hours of all attempts by the rule of `model.gpu_time`."""
+    times = gpu_time(run, campaign.policy)
+    useful, lost = sum(time.useful for time in times), sum(time.lost for time in times)
+    return {"useful": round(useful / 3600, 4), "lost": round(lost / 3600, 4)}
 
 
 def _failure(run: Run, last: Attempt | None) -> _Document:

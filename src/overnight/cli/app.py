@@ -3,8 +3,6 @@
 import errno
 import os
 import sys
-import traceback
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -18,6 +16,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "launch": ("tonight", "Start a campaign, or go on with one."),
     "watch": ("tonight", "Look on, live, until nothing can move without you."),
     "init": ("tonight", "Write a commented overnight.toml for this folder."),
+    "demo": ("tonight", "Twelve short training runs, six faults, one morning screen."),
     "status": ("morning", "What needs you, what it did by itself, what runs now."),
     "why": ("morning", "Why a campaign or a run is as it is."),
     "logs": ("morning", "The output of a run."),
@@ -27,6 +26,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "resume": ("repair", "Let a paused campaign or held runs go on."),
     "cancel": ("repair", "End runs, or a whole campaign."),
     "supervisor": ("machine", "The process that watches: start, stop, status, restart."),
+    "rebuild": ("machine", "Make the database anew from the files of a root."),
     "classify": ("machine", "Name the failure that a log shows."),
 }
 SECTIONS = ("tonight", "morning", "repair", "machine")
@@ -37,6 +37,8 @@ class NoSuchVerb(click.UsageError):
 
     def __init__(self, name: str, ctx: click.Context) -> None:
         super().__init__(f"no such command: {name}", ctx)
+        from difflib import get_close_matches
+
         near = get_close_matches(name, VERBS, 1)
         self.hint = f"did you mean `overnight {near[0]}`?" if near else "overnight --help lists the commands"
 
@@ -80,7 +82,7 @@ def run(arguments: list[str]) -> int:
     head = arguments[: arguments.index("--")] if "--" in arguments else arguments
     as_json = "--json" in head
     try:
-        code = cli.main(args=arguments or ["--help"], prog_name="overnight", standalone_mode=False)
+        code = cli.main(args=behind_the_verb(arguments) or ["--help"], prog_name="overnight", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
         return speak.interrupted()
     except click.ClickException as problem:
@@ -92,6 +94,23 @@ def run(arguments: list[str]) -> int:
         code = _answer(problem, as_json)
     speak.flush()
     return code if isinstance(code, int) else 0
+
+
+def behind_the_verb(arguments: list[str]) -> list[str]:
+    """`overnight --root DIR status` means `overnight status --root DIR`: these two belong to every verb."""
+    common: list[str] = []
+    rest = list(arguments)
+    while rest:
+        if rest[0] == "--json" or rest[0].startswith("--root="):
+            common.append(rest.pop(0))
+        elif rest[0] == "--root" and len(rest) > 1:
+            common += [rest.pop(0), rest.pop(0)]
+        else:
+            break
+    if not common or not rest or rest[0] not in VERBS:
+        return arguments
+    words = 2 if rest[0] == "supervisor" else 1
+    return [*rest[:words], *common, *rest[words:]]
 
 
 def _usage(problem: click.ClickException, as_json: bool) -> int:
@@ -117,6 +136,8 @@ def _answer(problem: Exception, as_json: bool) -> int:
 
 def _internal(problem: Exception, as_json: bool) -> int:
     """Our own fault: one line for the person, the trace into a file for whoever mends it."""
+    import traceback
+
     trace = "".join(traceback.format_exception(problem))
     if os.environ.get("OVERNIGHT_DEBUG", "0") not in {"", "0"}:
         speak.tell(trace.rstrip())

@@ -63,6 +63,7 @@ class SlotBook:
                 found = self._acquire_gpus(request)
             return found if isinstance(found, Busy) else Placement(found, self._free_port())
         except OSError as error:
+            self._ready = False
             return Busy(f"the slots of this host cannot be used: {error.strerror}: {error.filename or self._directory}")
 
     def _acquire_cpu(self, request: SlotRequest) -> Slot:
@@ -230,7 +231,7 @@ class SlotBook:
     # --- lock files ----------------------------------------------------------------------------------------
 
     def _make_directory(self) -> None:
-        if self._ready:
+        if self._ready and os.path.isdir(self._directory):
             return
         with contextlib.suppress(FileExistsError):
             os.makedirs(self._directory, 0o1777)

@@ -1,4 +1,4 @@
-"""torchelastic's error files: JSON with the first exception of a worker (torch/distributed/elastic/multiprocessing/errors)."""
+"""torchelastic's error files: JSON with a worker's first exception, as torch.distributed.elastic writes it."""
 
 import json
 from collections.abc import Iterable
@@ -42,5 +42,9 @@ def _read(document: str) -> tuple[float, str] | None:
     except (TypeError, ValueError):
         stamp = float("inf")
     stack = extra.get("py_callstack")
-    words = stack if isinstance(stack, str) and stack else f"Traceback (most recent call last):\n{message.get('message', '')}\n"
+    words = (
+        stack
+        if isinstance(stack, str) and stack
+        else f"Traceback (most recent call last):\n{message.get('message', '')}\n"
+    )
     return (stamp, words)

@@ -24,6 +24,7 @@ OUTSIDE = frozenset(
     }
 )  # fmt: skip
 _BY_HARDWARE = frozenset({"cuda.error", "nccl.error", "nccl.timeout", "crash", "code", "unknown", "gpu.driver"})
+_KERNEL = frozenset({"gpu.hardware", "oom.host", "disk.io", "disk.full", "cuda.error", "crash"})
 _NEAR_END_LINES = 40
 
 
@@ -175,13 +176,25 @@ def _without_root(sources: Sequence[tuple[str | None, Source]], case: _Case, out
     for event in sorted(fallbacks, key=lambda event: (event.rule.cls == "unknown", event.order)):
         return _verdict(sources, case, event)
     if known.signal_of(outcome) is None:
-        last = [event for event in case.survived if event.rule.role == "root" and event.strength >= SAID]
-        if last and not case.consequences():
-            strongest = max(event.strength for event in last)
-            return _verdict(sources, case, [event for event in last if event.strength == strongest][-1])
+        last = _last_resort(case)
+        if last is not None:
+            return _verdict(sources, case, last)
         for event in sorted(case.consequences(), key=_order):
             return _verdict(sources, case, event)
     return _explained(sources, case, known.by_status(outcome))
+
+
+def _last_resort(case: _Case) -> Event | None:
+    """What seems to have been survived, when nothing else explains the end: a program's buffered steps come out
+    below the exception that ended it."""
+    raised = [event for event in case.alive if event.raised and event.rule.role == "root"]
+    if raised:
+        return raised[-1]
+    last = [event for event in case.survived if event.rule.role == "root" and event.strength >= SAID]
+    if not last or case.consequences():
+        return None
+    strongest = max(event.strength for event in last)
+    return [event for event in last if event.strength == strongest][-1]
 
 
 def _looks_healthy(source: Source, case: _Case) -> bool:
@@ -214,7 +227,8 @@ def _kernel_event(outcome: Outcome, rules: RuleSet) -> Event | None:
     if not outcome.kernel:
         return None
     with Source("\n".join(outcome.kernel).encode()) as source:
-        events = [event for event in gather(source, rules) if event.rule.source == "kernel"]
+        events = [event for event in gather(source, rules) if event.rule.cls in _KERNEL]
+    events.sort(key=lambda event: event.rule.cls not in ("gpu.hardware", "oom.host"))
     for event in events:
         event.file, event.order = "kernel", -1.0
     return events[0] if events else None
@@ -234,9 +248,7 @@ def _verdict(sources: Sequence[tuple[str | None, Source]], case: _Case, event: E
     return _with_consequences(found, case)
 
 
-def _explained(
-    sources: Sequence[tuple[str | None, Source]], case: _Case, found: Classification
-) -> Classification:
+def _explained(sources: Sequence[tuple[str | None, Source]], case: _Case, found: Classification) -> Classification:
     """A verdict that does not come from the log; what the log says of it goes into the message."""
     root = _root(case)
     if root is not None and root.rule.cls != found.name:
@@ -257,5 +269,3 @@ def _with_consequences(found: Classification, case: _Case) -> Classification:
         if name not in (found.name, "unknown") and name not in names:
             names.append(name)
     return replace(found, consequences=tuple(names))
-
-

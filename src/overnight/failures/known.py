@@ -27,7 +27,8 @@ _SCHEDULER: dict[str, str] = {
     "IMAGEPULLBACKOFF": "config", "ERRIMAGEPULL": "config", "INVALIDIMAGENAME": "config",
     "CREATECONTAINERCONFIGERROR": "config", "CREATECONTAINERERROR": "config", "CONTAINERCANNOTRUN": "config",
     # LSF's TERM_ reasons
-    "TERM_MEMLIMIT": "oom.host", "TERM_SWAP": "oom.host", "TERM_RUNLIMIT": "timeout.host", "TERM_CPULIMIT": "timeout.host",
+    "TERM_MEMLIMIT": "oom.host", "TERM_SWAP": "oom.host", "TERM_RUNLIMIT": "timeout.host",
+    "TERM_CPULIMIT": "timeout.host",
     "TERM_DEADLINE": "timeout.host", "TERM_PREEMPT": "preempted", "TERM_OWNER": "cancelled", "TERM_ADMIN": "cancelled",
     "TERM_FORCE_OWNER": "cancelled", "TERM_FORCE_ADMIN": "cancelled", "TERM_REQUEUE_OWNER": "preempted",
     "TERM_REQUEUE_ADMIN": "preempted", "TERM_LOAD": "preempted",
@@ -69,7 +70,9 @@ def not_started(outcome: Outcome) -> Classification | None:
     if outcome.start_error is None:
         return None
     name = _START.get(outcome.start_errno or 0, "unknown")
-    return Classification(name=name, rule="supervisor-start", message=f"the command could not be started: {outcome.start_error}")
+    return Classification(
+        name=name, rule="supervisor-start", message=f"the command could not be started: {outcome.start_error}"
+    )
 
 
 def scheduled(outcome: Outcome) -> Classification | None:
@@ -137,9 +140,13 @@ def by_status(outcome: Outcome) -> Classification:
     if name:
         return Classification(name="unknown", rule="signal", message=f"ended by {name}; nobody says why")
     if outcome.exit_code == 124:
-        return Classification(name="unknown", rule="exit-code", message="exited with 124, as timeout(1) does; nobody says why")
+        return Classification(
+            name="unknown", rule="exit-code", message="exited with 124, as timeout(1) does; nobody says why"
+        )
     if outcome.exit_code is not None:
         return Classification(
-            name="unknown", rule="exit-code", message=f"exited with {outcome.exit_code} and said nothing that explains it"
+            name="unknown",
+            rule="exit-code",
+            message=f"exited with {outcome.exit_code} and said nothing that explains it",
         )
     return Classification(name="unknown", rule="exit-code", message="failed without a word that explains it")

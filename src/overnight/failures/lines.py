@@ -55,7 +55,8 @@ def clean(raw: bytes) -> Line:
 # Numbers that grow while a program works. One alternative per kind, so that kinds are compared with themselves.
 PROGRESS = re.compile(
     rb"(?i)(?:^|[^\w/.-])(?:"
-    rb"(?:global[_ ]?step|step|iter(?:ation|s)?|it|update|batch|samples?|tokens?)s?[\"']?[ \t]{0,3}[:=#\[]?[ \t]{0,6}(\d{1,12})(?![\w.]*[a-z])"
+    rb"(?:global[_ ]?step|step|iter(?:ation|s)?|it|update|batch|samples?|tokens?)s?"
+    rb"[\"']?[ \t]{0,3}[:=#\[]?[ \t]{0,6}(\d{1,12})(?![\w.]*[a-z])"
     rb"|epoch[\"']?[ \t]{0,3}[:=#\[]?[ \t]{0,3}(\d{1,6}(?:\.\d{1,6})?)"
     rb"|(\d{1,9})/\d{1,9} {0,3}\[[^\]\n]{0,60}(?:it/s|s/it|[<,])"
     rb")"
@@ -69,8 +70,9 @@ _COMPLETED = re.compile(
     r"|successfully (?:completed|finished|saved|uploaded|exited)"
     r"|(?:saved|saving|wrote|written|uploaded|exported)\b.{0,40}\b(?:checkpoint|model|weights|results|metrics|summary)"
     r"|(?:checkpoint|model|weights|results|metrics|summary)\b.{0,60}\b(?:saved|written|stored|uploaded|exported)"
-    r"|`Trainer\.fit` stopped: `max_|train_runtime|total (?:training )?time|exit(?:ing|ed)? (?:with )?(?:code|status)? ?0\b"
-    r"|\bPASSED\b|reached (?:max|maximum) steps|best (?:val|model|metric|acc|score)|final (?:loss|metrics|val|test|eval|acc|score)"
+    r"|`Trainer\.fit` stopped: `max_|train_runtime|total (?:training )?time|\bPASSED\b"
+    r"|exit(?:ing|ed)? (?:with )?(?:code|status)? ?0\b|reached (?:max|maximum) steps"
+    r"|best (?:val|model|metric|acc|score)|final (?:loss|metrics|val|test|eval|acc|score)"
 )
 
 
@@ -83,8 +85,8 @@ def shows_completion(text: str) -> bool:
 SURVIVED = re.compile(
     r"(?i)\bretry(?:ing)?\b(?! (?:limit|count|budget)s? (?:exceeded|exhausted|reached))"
     r"|\bre-?attempt|\bre-?connect(?:ing|ed)\b|will (?:try|be (?:ignored|retried|skipped))|try(?:ing)? again in"
-    r"|\bignor(?:e|ed|ing)\b|\bskipp(?:ed|ing)\b|\bfall(?:ing|s)? ?back\b|\bfallback\b|not a failure|non-?fatal|harmless"
-    r"|\brecover(?:ed|ing)\b|\bcontinuing\b|handled gracefully|best[- ]effort|\bsucceeded (?:on|after)\b"
+    r"|\bignor(?:e|ed|ing)\b|\bskipp(?:ed|ing)\b|\bfall(?:ing|s)? ?back\b|\bfallback\b|not a failure|non-?fatal"
+    r"|\brecover(?:ed|ing)\b|\bcontinuing\b|harmless|handled gracefully|best[- ]effort|\bsucceeded (?:on|after)\b"
     r"|attempt \d+ ?(?:/|of) ?\d+|some run data (?:will|may) not be synced|proceeding without|\bdisabl(?:ing|ed)\b"
     r"|instead of failing|using cached|(?:halving|reducing|decreasing|lowering) (?:the )?batch|no longer"
 )

@@ -130,7 +130,12 @@ class RuleSet:
 
 
 def _either(patterns: list[str]) -> re.Pattern[str]:
-    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
+    return re.compile("|".join(map(_scoped, patterns)))
+
+
+def _scoped(pattern: str) -> str:
+    """A leading (?i) means its own alternative, not all of them."""
+    return f"(?i:{pattern[4:]})" if pattern.startswith("(?i)") else f"(?:{pattern})"
 
 
 def read_rules(path: Path) -> list[Rule]:

@@ -32,6 +32,7 @@ class Event:
     strength: int
     order: float = 0.0  # place among events of several logs
     file: str | None = None
+    raised: bool = False  # it ended a traceback that nobody called harmless
 
 
 @dataclass(slots=True)

@@ -86,7 +86,7 @@ def _size(file: BinaryIO) -> int:
 
 def _spooled(pipe: BinaryIO) -> BinaryIO:
     """A pipe cannot be read by position: it goes through a temporary file, not through memory."""
-    copy = tempfile.TemporaryFile()  # noqa: SIM115 - it outlives this function; Source.close closes it
+    copy = tempfile.TemporaryFile()
     shutil.copyfileobj(pipe, copy, 1 << 20)
     copy.seek(0)
     assert isinstance(copy, io.IOBase)

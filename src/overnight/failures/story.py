@@ -44,7 +44,9 @@ def _hand_out(events: list[Event], blocks: list[Traceback]) -> list[Event]:
     rest = []
     whole = [block for block in blocks if block.exception_at >= 0]
     for event in events:
-        owner = next((block for block in whole if block.exception_at <= event.offset < max(block.end, block.exception_end)), None)
+        owner = next(
+            (block for block in whole if block.exception_at <= event.offset < max(block.end, block.exception_end)), None
+        )
         if owner is None:
             rest.append(event)
         else:
@@ -59,11 +61,12 @@ def _of_failure(group: list[Traceback], rules: RuleSet) -> list[Event]:
         return [event for block in group for event in block.events]
     event = _choice(whole, rules)
     strength = FATAL
-    if any(block.ignored for block in group) or group[0].mild:
+    ignored = any(block.ignored for block in group)
+    if ignored or (group[0].mild and event.rule.cls in _FIRST_OF_CHAIN):
         strength = HINT
-    elif group[0].logged or group[0].of_thread:
+    elif group[0].mild or group[0].logged or group[0].of_thread:
         strength = SAID
-    event.strength = strength
+    event.strength, event.raised = strength, not ignored
     others = [
         other for block in whole for other in block.events if other.rule.role == "consequence" and other is not event
     ]
@@ -96,6 +99,4 @@ def _choice(whole: list[Traceback], rules: RuleSet) -> Event:
 def _unnamed(block: Traceback, rules: RuleSet) -> Event:
     rule = rules.by_name[UNNAMED]
     text = f"{block.kind}: {block.message}" if block.message else block.kind
-    return Event(
-        block.exception_at, block.exception_end, text, block.rank, rule, " ".join(text.split())[:300], SAID
-    )
+    return Event(block.exception_at, block.exception_end, text, block.rank, rule, " ".join(text.split())[:300], SAID)

@@ -17,14 +17,15 @@ _CHAIN = re.compile(
 )
 # The exception that only carries another one: the next traceback is its inside.
 _WRAPPER = re.compile(
-    r"Caught \w+ in (?:DataLoader worker|pin memory|replica)|ProcessRaisedException|-- Process \d+ terminated with the following error"
+    r"Caught \w+ in (?:DataLoader worker|pin memory|replica)|ProcessRaisedException"
+    r"|-- Process \d+ terminated with the following error"
 )
 _EXCEPTION = re.compile(r"(?P<type>[A-Za-z_]\w*(?:\.\w+|\.<locals>)*(?:\([\w.]+\))?)(?:: ?(?P<message>.*))?$")
 _NOT_EXCEPTION = re.compile(r"^(?:INFO|WARNING|ERROR|DEBUG|CRITICAL|FATAL|File|The|During|Original|wandb|srun)\b")
 # A line that is no continuation of an exception's message.
 _NEWS = re.compile(
-    r"^(?:srun|slurmstepd|wandb|INFO|WARNING|ERROR|CRITICAL|DEBUG|terminate called|Fatal Python|Killed|\*{5}|-{8}|={8}|\[[EWIF] "
-    r"|Exception (?:in thread|ignored)|Root Cause|mpirun|prterun|Error in sys|E\d{4} |W\d{4} |I\d{4} )"
+    r"^(?:srun|slurmstepd|wandb|INFO|WARNING|ERROR|CRITICAL|DEBUG|terminate called|Fatal Python|Killed"
+    r"|\*{5}|-{8}|={8}|\[[EWIF] |Exception (?:in thread|ignored)|Root Cause|mpirun|prterun|Error in sys|E\d{4} |W\d{4} |I\d{4} )"
     r"|^\[?\d{4}[-/]\d\d[-/]\d\d[ T]|^\[rank\d+\]:\[|^\S+:\d+:\d+ \[\d+\] "
 )
 _BOX = "│╭╰┃┏┗❱┌└"
@@ -33,7 +34,9 @@ _IGNORED = re.compile(
     r"Exception ignored in|--- Logging error ---|exception was never retrieved|Exception in callback"
     r"|Error in atexit|Error in sys\.excepthook|Exception ignored on"
 )
-_LOGGED_MILD = re.compile(r"(?i)\b(?:warn(?:ing)?|debug|info)\b|retry|skipp|ignor|fall(?:ing)? ?back|could not|unable to|continuing")
+_LOGGED_MILD = re.compile(
+    r"(?i)\b(?:warn(?:ing)?|debug|info)\b|retry|skipp|ignor|fall(?:ing)? ?back|could not|unable to|continuing"
+)
 _LOGGED = re.compile(r"(?i)^.{0,120}\b(?:error|exception|critical)\b")
 _THREAD = re.compile(r"Exception in thread ")
 
@@ -79,7 +82,9 @@ def parse(source: Source, offset: int) -> Traceback:
     """Read the traceback whose header's line begins at `offset`. Lines of other ranks between its own are skipped."""
     raw = source.read_at(offset, _WINDOW_BYTES)
     head = clean(raw[: _end_of_line(raw, 0)])
-    parsed = Traceback(offset, -1, offset, offset + _end_of_line(raw, 0), "", "", head.rank, _line_before(source, offset), "")
+    parsed = Traceback(
+        offset, -1, offset, offset + _end_of_line(raw, 0), "", "", head.rank, _line_before(source, offset), ""
+    )
     at = _end_of_line(raw, 0) + 1
     frames: list[str] = []
     framed, after = False, 0
@@ -113,7 +118,12 @@ def parse(source: Source, offset: int) -> Traceback:
         after += 1
         if _CHAIN.search(text) or _WRAPPER.search(text):
             parsed.chained = True
-        if after > _MESSAGE_LINES or _HEAD in text or _NEWS.match(text) or _NEWS.match(raw[here:stop][:60].decode("latin-1")):
+        if (
+            after > _MESSAGE_LINES
+            or _HEAD in text
+            or _NEWS.match(text)
+            or _NEWS.match(raw[here:stop][:60].decode("latin-1"))
+        ):
             break
         if not parsed.message and text.strip():
             parsed.message = text.strip()
@@ -128,7 +138,9 @@ def _typed(text: str) -> bool:
 
 def _is_frame(text: str) -> bool:
     stripped = text.lstrip()
-    return not stripped or text[0] in " \t" or stripped[0] in _BOX or stripped.startswith(("^^", "~~", "[Previous line"))
+    return (
+        not stripped or text[0] in " \t" or stripped[0] in _BOX or stripped.startswith(("^^", "~~", "[Previous line"))
+    )
 
 
 def _end_of_line(raw: bytes, at: int) -> int:

@@ -76,6 +76,9 @@ class Source:
     def fault(self, path: Path, message: str, hint: str | None = None) -> None:
         """Note a fault of the key at `path`."""
         option = self._options.get(path)
+        if option is None and path not in self._lines:  # a whole table that only options speak of
+            size = len(path)
+            option = next((typed for key, typed in self._options.items() if key[:size] == path), None)
         if option is not None:
             self.faults.add(f"{option}: {message}", hint=hint)
         else:

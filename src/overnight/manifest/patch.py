@@ -11,7 +11,10 @@ from overnight.manifest.codefiles import LARGEST_BYTES, CodeProblem, Deadline, L
 from overnight.manifest.revisions import PATCH_BYTES, bounded_patch
 
 # Named, never copied: the patch lies in a readable file.
-_SECRET = ("*.env", ".env*", "*.pem", "*.key", "*credential*", "*secret*", "*token*", ".netrc", "id_*")
+_SECRET = (
+    ".env*", "*.env", "*.pem", "*.key", "*.p12", "*.token", "*token.txt", "*token.json", "*secret*.json",
+    "*secret*.toml", "*secret*.y*ml", "credentials*", ".netrc", ".pypirc", "id_rsa*", "id_ed25519*",
+)  # fmt: skip
 
 
 def code_patch(
@@ -45,7 +48,18 @@ def _patch(listing: Listing, exclude: Sequence[Path], limit_bytes: int, deadline
     if listing.commit is not None:
         outside = [f":(exclude,top){relative}" for path in exclude if (relative := _below(path, listing.base))]
         secrets = [f":(exclude,top,glob)**/{pattern}" for pattern in _SECRET]
-        arguments = ("diff", "--no-color", "--no-ext-diff", "--no-textconv", "--submodule=short", "HEAD", "--", ":/")
+        arguments = (
+            "diff",
+            "--no-color",
+            "--no-ext-diff",
+            "--no-textconv",
+            "--submodule=short",
+            "--src-prefix=a/",
+            "--dst-prefix=b/",
+            "HEAD",
+            "--",
+            ":/",
+        )
         diff = run_git(listing.base, *arguments, *outside, *secrets, deadline=deadline)
         parts.append(diff.decode("utf-8", "replace"))
     else:
@@ -69,21 +83,25 @@ def _below(path: Path, base: str) -> str | None:
 
 def _new_file(base: str, name: str, limit_bytes: int) -> str:
     """An untracked file, as git would show it once added."""
-    head = f"diff --git a/{name} b/{name}\nnew file\n"
     path = os.path.join(base, name)
+    head = f"new file {name}: "
     if any(fnmatch.fnmatchcase(name.rsplit("/", 1)[-1].lower(), pattern) for pattern in _SECRET):
-        return head + "content left out: the name looks like a secret\n"
+        return f"{head}content left out, the name looks like a secret\n"
     try:
         status = os.lstat(path)
         if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_BYTES:
-            return head + "content left out: no plain file, or a large one\n"
+            return f"{head}content left out, no plain file or a large one\n"
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             data = file.read(limit_bytes + 1)
     except OSError as error:
-        return head + f"content left out: {error.strerror}\n"
+        return f"{head}content left out, {error.strerror}\n"
     if b"\0" in data:
-        return head + f"binary, {status.st_size} bytes\n"
+        return f"{head}content left out, binary, {status.st_size} bytes\n"
+    mode = "100755" if status.st_mode & stat.S_IXUSR else "100644"
+    head = f"diff --git a/{name} b/{name}\nnew file mode {mode}\n"
+    if not data:
+        return head
     lines = data.decode("utf-8", "replace").split("\n")
     ending = "" if lines[-1] == "" else "\n\\ No newline at end of file"
     if lines[-1] == "":

@@ -23,6 +23,8 @@ RESERVED = frozenset(
     }
 )  # fmt: skip
 
+QUOTING = "'\"\\"  # without any of these a value splits at its blanks, and cannot fail to
+
 _WORD = r"[^\W\d][\w-]*(?:\.[\w-]+)*"
 _TOKEN = re.compile(r"\$\{[^{}]*\}|\{\{|\}\}|\{(" + _WORD + r")(\.\.\.)?\}")
 _NESTED = re.compile(r"(?<![{$])\{(" + "|".join(sorted(RESERVED)) + r")\}")
@@ -110,7 +112,7 @@ def names_out_dir(command: Sequence[str] | str, env: Mapping[str, str]) -> bool:
 
 def split_value(value: str) -> list[str]:
     """A value split like a shell does. Raises ValueError for a quotation that does not end."""
-    if not any(mark in value for mark in "'\"\\"):
+    if not any(mark in value for mark in QUOTING):
         return [word for word in _BLANKS.split(value) if word]
     return shlex.split(value)
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from overnight.manifest.canonical import crockford
 from overnight.manifest.durations import DurationFault, parse_duration
 from overnight.manifest.faults import Faults, guess
-from overnight.manifest.placeholders import RESERVED, split_value
+from overnight.manifest.placeholders import QUOTING, RESERVED, split_value
 from overnight.manifest.policy import GPUS_ALLOWED, gpus_of
 from overnight.manifest.rows import Rows
 from overnight.model.codec import to_json
@@ -19,6 +19,7 @@ RUN_ID_ALLOWED = "letters, digits, dot, dash and underscore, at most 128, the fi
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 ENV_PREFIX = "@env."
 _POLICY_COLUMNS = ("@gpus", "@timeout", "@priority")
+_NO_CELLS = ("", "", "")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _DERIVED_CHARACTERS = 100
 _PRIORITY = re.compile(r"[+-]?\d{1,9}")
@@ -94,6 +95,8 @@ def _check_columns(rows: Rows, faults: Faults) -> None:
 
 
 def _check_split(column: str, value: str, file: str | None, line: int | None, faults: Faults) -> None:
+    if not any(mark in value for mark in QUOTING):
+        return
     try:
         split_value(value)
     except ValueError as error:
@@ -116,12 +119,12 @@ class _RowPolicies:
         self._nothing = RowPolicy()
 
     def of(self, values: Mapping[str, str], line: int | None) -> RowPolicy:
-        cells = tuple(values.get(column, "").strip() for column in _POLICY_COLUMNS)
-        if not any(cells):
+        cells = (values.get("@gpus", ""), values.get("@timeout", ""), values.get("@priority", ""))
+        if cells == _NO_CELLS:
             return self._nothing
         policy = self._seen.get(cells)
         if policy is None:  # new, or wrong: a wrong one is said for every row that has it
-            policy = self._seen[cells] = self._read(*cells, line=line)
+            policy = self._seen[cells] = self._read(*(cell.strip() for cell in cells), line=line)
         return policy or self._nothing
 
     def _read(self, gpus: str, timeout: str, priority: str, *, line: int | None) -> RowPolicy | None:

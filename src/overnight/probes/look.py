@@ -106,12 +106,13 @@ class FileProbe:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             status = os.fstat(fd)
-            offset, tail = old.offset, old.tail
-            if status.st_ino != old.inode or status.st_size < old.offset:  # first look, replaced, or truncated
-                offset, tail, known.offset = 0, b"", 0
+            offset, tail, size = old.offset, old.tail, status.st_size
+            if not old.inode:
+                offset = self._begin(known, order.pattern, size)
+            elif status.st_ino != old.inode or size < old.offset:  # replaced or truncated: the same run goes on
+                offset, tail = 0, b""
             elif known.offset != old.offset:
                 self._learn(fd, known, old.offset)
-            size = status.st_size
             skipped = max(0, size - offset - READ_BYTES)
             if skipped:
                 offset, tail = offset + skipped, b""
@@ -124,6 +125,15 @@ class FileProbe:
         known.offset = offset + len(data)
         cursor = Cursor(size, status.st_ino, known.offset, tail, old.lines + lines, old.out_signature)
         return Look(order.ref, order.n, cursor, life=True, lines=lines, first=first, mark=mark)
+
+    def _begin(self, known: _Attempt, pattern: str | None, size: int) -> int:
+        """A caller that has no cursor reads from the start, with nothing remembered. Where the start would be skipped
+        and we have read it before (the last look at a long log), it goes on from there: what was counted up over
+        epochs stays known."""
+        if size - READ_BYTES > 0 and 0 < known.offset <= size:
+            return known.offset
+        known.scanner = scanner(pattern)
+        return 0
 
     def _learn(self, fd: int, known: _Attempt, offset: int) -> None:
         """An adopted attempt: what came before the cursor tells which markers this log has."""

@@ -252,7 +252,7 @@ class KnownForms:
             if total is not None and count <= total and named.is_integer():
                 return _in_epoch(named, number(epoch["k"]), count, total, metrics)
             self._named_epoch(named)
-        if known.turned and count < known.last:
+        if known.turned and count <= known.last:  # equal: it prints only each epoch's last step
             known.base += known.last
         known.turned, known.last = False, count
         return Mark(known.base + count, None if known.base else total, metrics)

@@ -1,7 +1,7 @@
 """From what a person types to campaigns, runs and their folders."""
 
-import difflib
 import os
+from collections.abc import Sequence
 
 from overnight.model.campaign import Campaign
 from overnight.model.codec import Struct
@@ -33,9 +33,16 @@ def find_campaign(store: StoreReader, prefix: str) -> str:
     if found:
         some = ", ".join(found[:_NAMED]) + (", …" if len(found) > _NAMED else "")
         raise NoSuchThing(f"{prefix!r} may be any of {some}", "type as much of the name as makes it one")
-    near = difflib.get_close_matches(prefix, names, 1, 0.5)
-    hint = f"did you mean {near[0]}?" if near else "overnight status lists what there is"
+    hint = meant(prefix, names) or "overnight status lists what there is"
     raise NoSuchThing(f"no campaign {prefix!r}", hint)
+
+
+def meant(typed: str, known: Sequence[str]) -> str | None:
+    """A hint that names the nearest of `known`, if one is near."""
+    import difflib  # only where something was mistyped: `status` is to start quickly
+
+    near = difflib.get_close_matches(typed, known, 1, 0.5)
+    return f"did you mean {near[0]}?" if near else None
 
 
 def record(store: StoreReader, campaign: str) -> Campaign:
@@ -51,8 +58,7 @@ def one_run(store: StoreReader, campaign: str, run_id: str) -> Run:
     found = store.run(RunRef(campaign, run_id))
     if found is None:
         names = [run.run_id for run in store.page(campaign, after=None, limit=2000, state=None) or ()]
-        near = difflib.get_close_matches(run_id, names, 1, 0.5)
-        hint = f"did you mean {near[0]}?" if near else f"overnight status {campaign} --all lists its runs"
+        hint = meant(run_id, names) or f"overnight status {campaign} --all lists its runs"
         raise NoSuchThing(f"{campaign} has no run {run_id!r}", hint)
     return found
 

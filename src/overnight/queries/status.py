@@ -1,6 +1,5 @@
 """One campaign, and the list of all: what `status` says."""
 
-import difflib
 import os
 
 from overnight.model.campaign import Campaign
@@ -17,7 +16,7 @@ from overnight.model.run import Run
 from overnight.model.states import RunState
 from overnight.model.time import Moment
 from overnight.queries import needs
-from overnight.queries.find import record
+from overnight.queries.find import meant, record
 from overnight.queries.words import count, iso
 from overnight.store import StoreReader
 from overnight.store.reading import Tally
@@ -123,9 +122,7 @@ def run_report(run: Run) -> RunReport:
 def _check_state(state: str | None) -> None:
     known = [each.value for each in RunState]
     if state is not None and state not in known:
-        near = difflib.get_close_matches(state, known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(known)}"
-        raise Refusal(f"{state!r} is no state of a run", hint)
+        raise Refusal(f"{state!r} is no state of a run", meant(state, known) or f"one of {', '.join(known)}")
 
 
 def _counts(tallies: list[Tally]) -> dict[str, int]:

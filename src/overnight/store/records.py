@@ -18,7 +18,7 @@ CAMPAIGN_ITSELF = (1 << _POSITION_BITS) - 1  # the position under which a campai
 _QUIET = frozenset({RunState.PENDING, RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED})
 
 RunColumns = tuple[str, int, str | None, int, int, int | None, float, float, bytes, int]
-SetbackColumns = tuple[int, int, str, str, int, int, float]
+SetbackColumns = tuple[int, int, int, str, str, int, int, float]
 JoinedColumns = tuple[str, str, int, bytes, bytes | None, int | None, bytes | None]
 
 
@@ -49,7 +49,16 @@ def run_columns(run: Run, run_key: int, policy: Policy) -> tuple[RunColumns, lis
         run_key,
     )
     setbacks = [
-        (run_key, a.n, name, by, int(again), int(resumed), times[a.n].lost if a.n in times else 0.0)
+        (
+            run_key,
+            a.n,
+            run_key >> _POSITION_BITS,
+            name,
+            by,
+            int(again),
+            int(resumed),
+            times[a.n].lost if a.n in times else 0.0,
+        )
         for a, name, by, again, resumed in _setbacks(run)
     ]
     return columns, setbacks

@@ -43,6 +43,7 @@ class Dispatch:
         self._files = files
         self._roll = roll
         self._again: list[tuple[float, RunRef, Effect]] = []
+        self._begun: dict[RunRef, int] = {}  # starts that may have been performed before: run and attempt
 
     def executor(self, campaign: str) -> Executor:
         """The executor of a campaign."""
@@ -55,11 +56,20 @@ class Dispatch:
             if run is None or effect not in run.owed:
                 return  # its result came in the same turn
             lane, job = self._job(run, effect)
+            if isinstance(effect, StartAttempt):
+                self._begun[ref] = effect.n
+            elif isinstance(effect, FinishRun):
+                self._begun.pop(ref, None)
         except Exception as problem:
             log.exception("cannot perform %s of %s/%s", effect, ref.campaign, ref.run_id)
             self._ledger.apply(ref, RunFaulted(now, f"{type(problem).__name__}: {problem}"))
             return
         self._workers.submit(lane, (ref, effect), job, ref)
+
+    def recovered(self, ref: RunRef, run: Run) -> None:
+        """An earlier supervisor may have performed what this run owes."""
+        if run.attempts:
+            self._begun[ref] = run.attempts[-1].n
 
     def adopt(self, ref: RunRef, run: Run) -> None:
         """Ask the executor what became of the run's live attempt."""
@@ -76,7 +86,8 @@ class Dispatch:
             case StartAttempt():
                 order = orders.start(run, campaign, ledger.spec(ref))
                 target = orders.target(run, run.attempts[-1])
-                return "quick", lambda: self._start(executor, order, target)
+                first = self._begun.get(ref) != order.n
+                return "quick", lambda: self._start(executor, order, target, first)
             case StopAttempt(_, grace, evidence):
                 target = orders.target(run, run.attempts[-1])
                 return "slow" if evidence else "quick", lambda: self._stop(executor, target, grace, evidence)
@@ -93,8 +104,15 @@ class Dispatch:
                 run_dir = orders.run_dir(ref)
                 return "quick", lambda: files.set_aside(run_dir, epoch, scratch)
 
-    def _start(self, executor: Executor, order: StartOrder, target: AttemptRef) -> None:
-        if self._files.prepare(order):
+    def _start(self, executor: Executor, order: StartOrder, target: AttemptRef, first: bool) -> None:
+        try:
+            fresh = self._files.prepare(order)
+        except OSError:
+            executor.release(order.slot)
+            if first:
+                raise
+            fresh = False  # it may have begun all the same: only its claim file can say
+        if fresh:
             executor.start(order)
         else:  # somebody has been here: what came of it is in the directory
             executor.adopt(target)

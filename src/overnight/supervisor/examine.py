@@ -12,17 +12,18 @@ from overnight.model.codec import replace
 from overnight.model.run import Attempt, Vitals
 from overnight.model.states import EndedBy
 from overnight.ports import Cursor, Examined, ExamineOrder, LookOrder, Probe
+from overnight.supervisor.watches import total_after
 
 CHECKPOINTS_KEPT = 3  # whole ones that are remembered: the newest may not load
 
 
 class FileExaminer:
-    """Examines attempts by their files. `newest_checkpoint(pattern, complete, excluded)` names the newest whole
-    checkpoint; may block, bounded by what the file system does."""
+    """Examines attempts by their files. `whole(pattern, complete, excluded)` names the whole checkpoints, best
+    first; may block, bounded by what the file system does."""
 
-    def __init__(self, probe: Probe, newest_checkpoint: Callable[[str, str | None, Sequence[str]], str | None]) -> None:
+    def __init__(self, probe: Probe, whole: Callable[[str, str | None, Sequence[str]], Sequence[str]]) -> None:
         self._probe = probe
-        self._newest = newest_checkpoint
+        self._whole = whole
 
     def examine(self, order: ExamineOrder) -> Examined:
         """Raises OSError where the ground is bad: it is asked again then."""
@@ -49,7 +50,7 @@ class FileExaminer:
             first = (look.first or mark).step
         return replace(
             vitals, marked=True, started_moving=True, first_step=first, step=mark.step,
-            total=mark.total or vitals.total, metrics={**vitals.metrics, **mark.metrics},
+            total=total_after(vitals, mark), metrics={**vitals.metrics, **mark.metrics},
             lines=max(vitals.lines, look.cursor.lines), size=look.cursor.size,
         )  # fmt: skip
 
@@ -85,10 +86,4 @@ class FileExaminer:
     def _checkpoints(self, order: ExamineOrder) -> tuple[str, ...]:
         if order.checkpoint is None:
             return ()
-        found: list[str] = []
-        for _ in range(CHECKPOINTS_KEPT):
-            newest = self._newest(order.checkpoint, order.complete, (*order.excluded, *found))
-            if newest is None:
-                break
-            found.append(newest)
-        return tuple(found)
+        return tuple(self._whole(order.checkpoint, order.complete, order.excluded)[:CHECKPOINTS_KEPT])

@@ -160,6 +160,12 @@ class Ledger:
             log.exception("%s/%s is held", ref.campaign, ref.run_id)
             return self.apply(ref, RunFaulted(event.at, f"{type(problem).__name__}: {problem}"))
 
+    def record(self, ref: RunRef, now: Run, event: Event) -> None:
+        """Enter a state that files prove (`rebuild`), past the tables."""
+        before = self.get(ref)
+        if before is not None:
+            self._move(ref, before, Step(now, words=now.words), event)
+
     def _move(self, ref: RunRef, before: Run, result: Step, event: Event) -> None:
         now = result.run
         if self.check:

@@ -100,6 +100,7 @@ class Supervisor:
         for ref, run in list(ledger.runs.items()):
             self.watches.follow(ref, run, now)
             starting = any(isinstance(effect, StartAttempt) for effect in run.owed)
+            self.dispatch.recovered(ref, run)
             try:
                 if run.live_attempt is not None and not starting:
                     self.dispatch.adopt(ref, run)
@@ -224,7 +225,7 @@ class Supervisor:
             try:
                 event = self.watches.passed(ref, run, campaign, now)
                 if watch.looking is None:
-                    orders.append(self._orders.look(run, campaign, watch))
+                    orders.append(self._orders.look(run, campaign, watch, self.ledger.spec(ref)))
                     watch.looking = now.mono
                 interval = self.watches.look_interval(run, campaign, watch)
             except Exception as problem:

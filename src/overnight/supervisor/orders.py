@@ -68,7 +68,8 @@ class Orders:
             ref=ref, n=attempt.n, attempt_id=reserved["attempt_id"], run_dir=run_dir,
             out_dir=reserved["out_dir"], attempt_dir=self.target(run, attempt).attempt_dir, argv=tuple(argv),
             cwd=str(Path(campaign.cwd) / expand_text(campaign.policy.cwd, spec.params, reserved)),
-            env_set=env, env_unset=(), launch_env=layout.launch_env_file(self.state, run.campaign), umask=campaign.umask,
+            env_set=env, env_unset=(), umask=campaign.umask,
+            launch_env=layout.launch_env_file(self.state, run.campaign),
             rlimits=campaign.rlimits, slot=attempt.slot, bound_seconds=limits.bound_seconds(run, campaign),
             grace=campaign.policy.limits.grace, knobs=campaign.policy.fake,
             run_json=pretty({
@@ -98,13 +99,15 @@ class Orders:
         devices = tuple((device.entry, device.uuid) for device in campaign.devices)
         return SlotRequest(campaign.id, gpus_of(campaign, run.policy), devices, run.avoid)
 
-    def look(self, run: Run, campaign: Campaign, watch: Watch) -> LookOrder:
+    def look(self, run: Run, campaign: Campaign, watch: Watch, spec: RunSpec) -> LookOrder:
         """Look at the run's live attempt."""
         attempt = watch.attempt
         ref = RunRef(run.campaign, run.run_id)
+        path = campaign.policy.checkpoint.path
         return LookOrder(
             ref=ref, n=attempt.n, attempt_dir=self.target(run, attempt).attempt_dir,
             out_dir=f"{self.run_dir(ref)}/out", pattern=campaign.policy.progress.pattern, cursor=watch.cursor,
+            checkpoint=None if path is None else expand_text(path, spec.params, self.reserved(run, campaign, attempt)),
         )  # fmt: skip
 
     def examine(self, run: Run, campaign: Campaign, spec: RunSpec) -> ExamineOrder:
@@ -125,6 +128,11 @@ class Orders:
         """Write what remains of an ended run."""
         return FinishOrder(run, spec, campaign, self.run_dir(RunRef(run.campaign, run.run_id)),
                            len(campaign.devices))  # fmt: skip
+
+
+def command_dir(campaign: Campaign) -> str:
+    """Where the commands of a campaign run; where rows differ in it, where the campaign was launched."""
+    return campaign.cwd if "{" in campaign.policy.cwd else str(Path(campaign.cwd) / campaign.policy.cwd)
 
 
 def attempt_id(run: Run, n: int) -> str:

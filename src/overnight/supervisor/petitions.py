@@ -17,7 +17,7 @@ from overnight.model.events import (
     RetryRequested,
 )
 from overnight.model.manifest import Refusal, RunSpec
-from overnight.model.policy import CodeIdentity
+from overnight.model.policy import CodeIdentity, RowPolicy
 from overnight.model.states import ENDED, RunState
 from overnight.model.time import Moment
 from overnight.ports import RunRef
@@ -94,7 +94,9 @@ class Petitions:
         self._files.write_manifest(campaign.id, frozen.manifest_bytes)
         self._files.write_launch_env(campaign.id, shell.env)
         self._ledger.batch.manifests[campaign.id] = frozen.manifest_bytes
-        campaign = self._revise(campaign, request.by, "launch", request.code, now)
+        # The manifest holds no policy: rows that bring their own are kept with the first revision, for `rebuild`.
+        own = tuple(spec for spec in frozen.runs if spec.policy != RowPolicy())
+        campaign = self._revise(campaign, request.by, "launch", request.code, now, added=own)
         self._ledger.add_runs(campaign, frozen.runs)
         self._code_known(campaign.id, now)
         return r.Answer(True, f"{len(frozen.runs)} runs", campaign=campaign.id, created=True)

@@ -13,7 +13,7 @@ from overnight.model.time import Moment
 from overnight.ports import Busy, CodeWatch
 from overnight.supervisor.dispatch import Dispatch
 from overnight.supervisor.ledger import Ledger
-from overnight.supervisor.orders import Orders
+from overnight.supervisor.orders import Orders, command_dir
 from overnight.supervisor.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class Planner:
         age = now.mono - self._seen.get(campaign.id, float("-inf"))
         if age > CODE_AHEAD and campaign.id not in self._looking:
             self._looking.add(campaign.id)
-            code, cwd, known = self._code, campaign.cwd, campaign.code
+            code, cwd, known = self._code, command_dir(campaign), campaign.code
 
             def look() -> Any:
                 identity = code.identity(cwd)

@@ -14,7 +14,7 @@ from overnight.model.events import Event, LimitReached
 from overnight.model.run import Attempt, Run, Vitals
 from overnight.model.states import AttemptState
 from overnight.model.time import Moment
-from overnight.ports import Cursor, Look, RunRef
+from overnight.ports import Cursor, Look, Mark, RunRef
 
 TENTH_LINE = 10  # of output is the first advance where no marker is known
 LOOK_HANGS = 10.0  # seconds: a look not back by then makes the run unknown, not stalled
@@ -82,6 +82,13 @@ class Watch:
         self.vitals = vitals
 
 
+def total_after(vitals: Vitals, mark: Mark) -> float | None:
+    """The known total after a mark. One that the steps have run past belonged to another count."""
+    if mark.total is not None:
+        return mark.total
+    return vitals.total if vitals.total is not None and mark.step <= vitals.total else None
+
+
 def _life(vitals: Vitals, running: float) -> Vitals:
     gap = running - vitals.last_life
     longest = max(vitals.longest_quiet, gap) if vitals.started_moving else vitals.longest_quiet
@@ -102,7 +109,7 @@ def _mark(vitals: Vitals, look: Look, running: float) -> Vitals:
         rate = now_rate if rate is None else (1 - RATE_WEIGHT) * rate + RATE_WEIGHT * now_rate
     longest = max(vitals.longest_gap, gap) if moved and vitals.started_moving else vitals.longest_gap
     return replace(
-        vitals, marked=True, first_step=first, step=mark.step, total=mark.total or vitals.total,
+        vitals, marked=True, first_step=first, step=mark.step, total=total_after(vitals, mark),
         metrics={**vitals.metrics, **mark.metrics}, rate=rate, longest_gap=longest,
         started_moving=vitals.started_moving or moved, last_life=running,
         last_advance=running if moved else vitals.last_advance,

@@ -15,7 +15,7 @@ from overnight.manifest import code_identity, code_patch
 from overnight.model.policy import CodeIdentity
 from overnight.model.time import Moment
 from overnight.ports import Executor, Store
-from overnight.probes import FileProbe, newest
+from overnight.probes import FileProbe, whole
 from overnight.supervisor.examine import FileExaminer
 from overnight.supervisor.inbox import FileInbox
 from overnight.supervisor.loop import Supervisor
@@ -65,7 +65,7 @@ def build(
     inbox = FileInbox(state)
     supervisor = Supervisor(
         store=store, clock=clock, inbox=inbox, executors=executors, probe=probe,
-        examiner=FileExaminer(probe, newest), files=files, launch_files=files, code=LocalCode(root, state),
+        examiner=FileExaminer(probe, whole), files=files, launch_files=files, code=LocalCode(root, state),
         workers=workers, orders=Orders(root, state), roll=roll, watch_only=watch_only,
     )  # fmt: skip
     return supervisor, local, inbox, workers

@@ -44,14 +44,14 @@ class ThreadWorkers:
     """Threads, a few per lane. Daemonic: a job that hangs on a dead file system does not keep us from going."""
 
     def __init__(self, lanes: dict[str, int] | None = None) -> None:
-        self._lanes = {lane: SimpleQueue[Any]() for lane in lanes or LANES}
+        self._counts = lanes or LANES
+        self._lanes = {lane: SimpleQueue[Any]() for lane in self._counts}
         self._done: deque[Done] = deque()
-        self._wake, self._poke = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._poked = False
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._lock = threading.Lock()
         self._chains: dict[RunRef, deque[tuple[str, object, Callable[[], Any]]]] = {}
         self._under_way = 0
-        for lane, count in (lanes or LANES).items():
+        for lane, count in self._counts.items():
             for _ in range(count):
                 threading.Thread(target=self._work, args=(self._lanes[lane],), daemon=True, name=lane).start()
 
@@ -82,25 +82,23 @@ class ThreadWorkers:
         following = None
         with self._lock:
             self._under_way -= 1
+            if not self._done:  # under the lock: `results` reads the event once for all that it takes
+                os.eventfd_write(self._wake, 1)
             self._done.append(done)
-            poke, self._poked = not self._poked, True
             if ref is not None:
                 chain = self._chains[ref]
                 if chain:
                     following = chain.popleft()
                 else:
                     del self._chains[ref]
-        if poke:
-            os.write(self._poke, b".")
         if following is not None:
             lane, tag, job = following
             self._lanes[lane].put((tag, job, ref))
 
     def results(self) -> Sequence[Done]:
         with self._lock:
-            if self._poked:
-                os.read(self._wake, 64)
-                self._poked = False
+            if self._done:
+                os.eventfd_read(self._wake)
             done = list(self._done)
             self._done.clear()
         return done
@@ -113,6 +111,6 @@ class ThreadWorkers:
             return self._under_way == 0 and not self._done
 
     def close(self) -> None:
-        for lane, count in LANES.items():
+        for lane, count in self._counts.items():
             for _ in range(count):
                 self._lanes[lane].put(None)

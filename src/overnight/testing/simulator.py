@@ -185,7 +185,10 @@ class Simulation:
         for run in self.runs(campaign).values():
             ref = RunRef(run.campaign, run.run_id)
             lives = [life for life in self.world.lives.values() if life.ref == ref and life.started is not None]
-            recorded = [a for a in run.attempts if not a.never_began]
+            recorded = [
+                a for a in run.attempts
+                if not a.never_began and (a.exit is None or a.exit.error_kind != "prepare")
+            ]  # fmt: skip
             if len(lives) != len(recorded):
                 raise Lie(f"seed {self.seed}: {run.run_id} began {len(lives)} times, {len(recorded)} are recorded")
             if run.state == RunState.SUCCEEDED and (recorded[-1].exit is None or recorded[-1].exit.code != 0):

@@ -1,16 +1,13 @@
 """Writing campaign files and reading their faults."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from manifest_reading import Faults, Launch
 
 from overnight.manifest import read_campaign
 from overnight.model.manifest import Fault, Frozen, Refusal
-
-Launch = Callable[..., Frozen]
-Faults = Callable[..., tuple[Fault, ...]]
 
 
 @pytest.fixture

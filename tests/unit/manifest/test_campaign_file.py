@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import Launch
+from manifest_reading import Launch
 
 from overnight.model.policy import AUTO, DAY
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Faults, Launch
+from manifest_reading import Faults, Launch
 
 from overnight.model.manifest import Refusal
 

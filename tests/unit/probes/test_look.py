@@ -221,6 +221,40 @@ def test_an_adopted_log_keeps_its_form(attempt: Attempt) -> None:
     assert look.mark is None
 
 
+def test_reading_a_log_again_counts_nothing_twice(attempt: Attempt) -> None:
+    """The last look, at an ended attempt's whole log, added the steps of all epochs to those it had added before."""
+    bars = [f"\r| {n}/100 [00:01" for epoch in range(3) for n in (5, 50, 100)]
+    attempt.write("".join(bars) + "\n")
+    live = attempt.look()
+    again = attempt.probe.look(replace(attempt.order, cursor=Cursor()))
+    assert again.mark == live.mark == Mark(300)
+    assert again.first == Mark(5, 100)
+
+
+def test_the_last_look_at_a_long_log_keeps_what_was_counted(attempt: Attempt, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log too long to be read whole again lost its earlier epochs, and the run fell below its own best mark."""
+    monkeypatch.setattr(look_module, "READ_BYTES", 10_000)
+    for epoch in (1, 2, 3):
+        attempt.write("".join(f"epoch {epoch} step {n} loss 2\n" for n in range(1, 301)))
+        attempt.look()
+    attempt.write("epoch 3 step 301 loss 2\n")
+    look = attempt.probe.look(replace(attempt.order, cursor=Cursor()))
+    assert look.mark is not None
+    assert look.mark.step == 901
+
+
+def test_a_rotated_log_keeps_what_was_counted(attempt: Attempt) -> None:
+    """`copytruncate` in the third epoch looked like a fall of two."""
+    attempt.write("epoch 1 step 100 loss 2\nepoch 2 step 100 loss 2\n" + "." * 100 + "\n")
+    attempt.look()
+    attempt.write("epoch 2 step 1 loss 2\n")
+    os.truncate(attempt.log, 0)
+    attempt.write("epoch 3 step 5 loss 2\n")
+    look = attempt.look()
+    assert look.mark is not None
+    assert look.mark.step == 205
+
+
 def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A week of short runs must not grow the supervisor."""
     monkeypatch.setattr(look_module, "REMEMBERED", 3)

@@ -116,6 +116,15 @@ def test_steps_within_named_epochs_go_on_counting() -> None:
     assert steps(*lines) == [50, 100, 150, None, 160, 170]
 
 
+def test_the_last_step_of_each_epoch_goes_on_counting() -> None:
+    """A program that prints `step 100` once an epoch stood still for ever."""
+    assert steps("epoch 1 step 100 loss 2.0", "epoch 2 step 100 loss 1.9", "epoch 3 step 100 loss 1.8") == [
+        100,
+        200,
+        300,
+    ]
+
+
 def test_a_marker_whose_loss_is_no_number() -> None:
     """A run whose loss is NaN still advances; NaN has no JSON."""
     assert scanner(None).scan(b"iter 1,200: loss nan\n")[1] == Mark(1200, None, {})

@@ -47,6 +47,7 @@ class Life:
         self.end_number = 0  # the newest of the ends that were scheduled; the others are void
         self.printed = -1.0  # seconds since its start until which its output is in the sink
         self.saved = 0  # step of the newest checkpoint in the sink
+        self.ended = math.inf
         self.exit = ExitRecord(recorded=False)
         self.cause: str | None = None
         self.words = ""
@@ -93,9 +94,7 @@ class Life:
         """Seconds of its life by then; it does not go on after its end."""
         if self.started is None:
             return -1.0
-        if self.state == State.OVER:
-            return min(now - self.began, self.exit.seconds if self.exit.recorded else math.inf)
-        return now - self.began
+        return min(now, self.ended) - self.began
 
     def checkpoint_path(self, step: int) -> str:
         """The file of that step's checkpoint."""

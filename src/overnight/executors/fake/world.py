@@ -212,7 +212,10 @@ class FakeWorld:
         if life.state != State.LIVE or number != life.end_number:
             return
         record = life.record(at, why)
-        self._print(life, at)
+        if self.sink.eager:
+            self._print(life, at)
+        else:  # a long log is printed when somebody asks for it
+            self._save(life, at - life.began)
         if why == "itself" and record.code == 0:
             for name, text in life.knobs.files.items():
                 self.sink.leave(f"{life.out_dir}/{name}", text)
@@ -221,6 +224,7 @@ class FakeWorld:
 
     def _over(self, life: Life, at: float, record: ExitRecord, cause: str | None, words: str) -> None:
         life.state, life.exit, life.cause, life.words = State.OVER, record, cause, words
+        life.ended = at
         self.sink.end(life.directory, record)
         self.slots.free(life.slot, life.directory)
         if not life.hidden:
@@ -342,6 +346,7 @@ class FakeWorld:
         life.started, life.state = started, State.LIVE
         if found.exit is not None:
             life.state, life.exit = State.OVER, found.exit
+            life.ended = life.began + found.exit.seconds
             return
         if started.boot != self.clock.now().boot:
             life.state, life.cause, life.words = State.OVER, "node.lost", "this host was restarted while it ran"

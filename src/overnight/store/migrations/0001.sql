@@ -37,7 +37,7 @@ CREATE TABLE run (
 -- Partial, so that a run is in the index of the queue or in that of the rest: the queue is read in planner's
 -- order, and counts, classes and GPU time of 100,000 runs without touching a body.
 CREATE INDEX run_pending ON run (campaign, priority DESC) WHERE state = 'pending';
-CREATE INDEX run_moved ON run (campaign, state, cause, useful, lost) WHERE state <> 'pending';
+CREATE INDEX run_moved ON run (campaign, state, cause, id, useful, lost) WHERE state <> 'pending';
 CREATE INDEX run_open ON run (open) WHERE open = 1;
 
 CREATE TABLE vitals (
@@ -50,6 +50,7 @@ CREATE TABLE vitals (
 CREATE TABLE setback (
     run      INTEGER NOT NULL,
     n        INTEGER NOT NULL,
+    campaign INTEGER NOT NULL,
     class    TEXT NOT NULL,
     ended_by TEXT NOT NULL,
     again    INTEGER NOT NULL, -- 1: the run was or will be tried again by itself
@@ -57,6 +58,7 @@ CREATE TABLE setback (
     lost     REAL NOT NULL,    -- GPU-seconds
     PRIMARY KEY (run, n)
 ) WITHOUT ROWID;
+CREATE INDEX setback_by_class ON setback (campaign, class, ended_by, again, resumed, lost);
 
 CREATE TABLE story (
     seq     INTEGER PRIMARY KEY,

@@ -62,8 +62,8 @@ WHERE run.campaign = ? AND run.state <> 'pending' AND run.state = ? AND run.caus
 ORDER BY run.id LIMIT ?
 
 -- name: setbacks
-SELECT class, ended_by, count(*), sum(again), sum(resumed), sum(lost) FROM setback
-WHERE run BETWEEN ? AND ? GROUP BY class, ended_by
+SELECT class, ended_by, count(*), sum(again), sum(resumed), sum(lost) FROM setback INDEXED BY setback_by_class
+WHERE campaign = ? GROUP BY class, ended_by
 
 -- name: unbounded_count
 SELECT count(*) FROM row INDEXED BY row_unbounded WHERE campaign = ? AND unbounded = 1

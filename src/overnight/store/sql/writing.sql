@@ -21,7 +21,7 @@ UPDATE run SET state = ?, priority = ?, cause = ?, attempts = ?, newest = ?, ope
 WHERE id = ?
 
 -- name: put_setback
-INSERT INTO setback (run, n, class, ended_by, again, resumed, lost) VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO setback (run, n, campaign, class, ended_by, again, resumed, lost) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (run, n) DO UPDATE SET class = excluded.class, ended_by = excluded.ended_by, again = excluded.again,
     resumed = excluded.resumed, lost = excluded.lost
 

@@ -5,9 +5,9 @@ import json
 
 import pytest
 import rfc8785
-from conftest import Launch
 from hypothesis import given
 from hypothesis import strategies as st
+from manifest_reading import Launch
 
 from overnight.manifest import campaign_id, difference, load_manifest, manifest_bytes
 from overnight.manifest.canonical import crockford
@@ -86,7 +86,8 @@ def test_policy_and_unused_columns_are_not_in_the_id(launch: Launch, same: str) 
 
 @pytest.mark.parametrize(
     "other",
-    ['[env]\nA = "1"\n[[run]]\nrun_id = "r"\nx = 1\n', '[[run]]\nrun_id = "r"\nx = 1.0\n', '[[run]]\nrun_id = "s"\nx = 1\n',
+    ['[env]\nA = "1"\n[[run]]\nrun_id = "r"\nx = 1\n', '[[run]]\nrun_id = "r"\nx = 1.0\n',
+     '[[run]]\nrun_id = "s"\nx = 1\n',
      '[artifacts]\nrequired = ["y"]\n[[run]]\nrun_id = "r"\nx = 1\n', '[[run]]\nrun_id = "r"\nx = 1\n"@env.A" = "1"\n'],
 )  # fmt: skip
 def test_what_is_computed_is_in_the_id(launch: Launch, other: str) -> None:

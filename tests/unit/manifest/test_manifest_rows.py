@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import Faults, Launch
+from manifest_reading import Faults, Launch
 
 from overnight.manifest import read_campaign
 

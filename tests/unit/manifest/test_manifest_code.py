@@ -154,7 +154,12 @@ def test_a_second_look_reads_only_what_changed(tmp_path: Path, monkeypatch: pyte
         (tmp_path / name).write_text("x = 1")
     read: list[str] = []
     content = code._content
-    monkeypatch.setattr(code, "_content", lambda path, status: read.append(Path(path).name) or content(path, status))
+
+    def reading(path: str, status: os.stat_result) -> bytes:
+        read.append(Path(path).name)
+        return content(path, status)
+
+    monkeypatch.setattr(code, "_content", reading)
     monkeypatch.setattr(code, "_RACY_NANOSECONDS", -(10**18))
     cache = CodeCache()
     first = look(tmp_path, cache=cache)
@@ -183,6 +188,10 @@ def test_patch(repository: Path) -> None:
     (repository / "train.py").write_text("a = 2\n")
     (repository / "new.py").write_text("c = 1\nd")
     (repository / ".env.local").write_text("TOKEN=hunter2\n")
+    (repository / "settings.env").write_text("A=1\n")
+    git(repository, "add", "settings.env")
+    git(repository, "commit", "-m", "a secret by mistake")
+    (repository / "settings.env").write_text("A=hunter2\n")
     (repository / "image.bin").write_bytes(b"\0\1")
     (repository / "runs").mkdir()
     (repository / "runs" / "x.txt").write_text("result")
@@ -191,7 +200,7 @@ def test_patch(repository: Path) -> None:
     assert "-a = 1\n+a = 2\n" in patch
     assert "+++ b/new.py\n@@ -0,0 +1,2 @@\n+c = 1\n+d\n\\ No newline" in patch
     assert "hunter2" not in patch and ".env.local" in patch
-    assert "binary, 2 bytes" in patch and "result" not in patch
+    assert "image.bin: content left out" in patch and "result" not in patch
     (repository / "big.py").write_text("line\n" * 100_000)
     cut = code_patch(repository, (), 10_000, LONG)
     assert cut is not None and len(cut.encode()) <= 10_000 and "cut here" in cut
@@ -201,6 +210,8 @@ def test_patch_makes_the_code_again(repository: Path, tmp_path: Path) -> None:
     """A record that cannot be applied is decoration."""
     (repository / "train.py").write_text("a = 2\n")
     (repository / "lib" / "new.py").write_text("c = 1\n")
+    (repository / "lib" / "__init__.py").write_text("")
+    (repository / "lib" / "tokenizer.py").write_text("no end")
     patch = code_patch(repository, (), deadline_seconds=LONG)
     expected = look(repository)
     git(repository, "stash", "--include-untracked")

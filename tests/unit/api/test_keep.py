@@ -1,0 +1,149 @@
+"""Bringing the keeper up, and watching the supervisor from a waiting client."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from standin import write_lock
+
+from overnight.supervisor import keep
+
+HOLDER = """
+import sys, time
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from standin import write_lock
+write_lock(Path(sys.argv[1]))
+print("up", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def sleeper() -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that does nothing, to play the supervisor."""
+    process = subprocess.Popen(["sleep", "60"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+class FakeClock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def keeper_that_holds(state: Path) -> list[str]:
+    """A keeper's command that writes the lock as itself."""
+    return [sys.executable, "-c", HOLDER, str(state), str(Path(__file__).parent)]
+
+
+def test_a_live_supervisor_is_left_alone(tmp_path: Path) -> None:
+    """Guards against every `status`-like command starting another keeper."""
+    write_lock(tmp_path)
+    keep.ensure_keeper(tmp_path, tmp_path, command=["/nonexistent"], within_seconds=0.1)
+    assert not (tmp_path / keep.KEEPER_LOG).exists()
+
+
+def test_a_dead_one_is_replaced_by_a_process_of_nobody(tmp_path: Path) -> None:
+    """Guards against a keeper that dies with the terminal, or stays the notebook's zombie child."""
+    write_lock(tmp_path, pid=2**22 - 1, ticks=1)
+    keep.ensure_keeper(tmp_path, tmp_path, command=keeper_that_holds(tmp_path))
+    holder = keep.read_beat(tmp_path)
+    assert holder is not None
+    fields = Path(f"/proc/{holder.pid}/stat").read_text().rpartition(")")[2].split()
+    try:
+        assert Path(f"/proc/{holder.pid}/cwd").resolve() == Path("/")
+        assert int(fields[3]) != int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[3]), "own session"
+        assert fields[1] != str(Path("/proc/self").resolve().name), "not our child"
+    finally:
+        assert keep.kill_exactly(holder)
+
+
+def test_none_coming_up_names_the_log_and_its_last_line(tmp_path: Path) -> None:
+    """Guards against a silent wait, when the installation is broken."""
+    with pytest.raises(keep.CannotSupervise) as problem:
+        keep.ensure_keeper(tmp_path, tmp_path, command=["sh", "-c", "echo cannot import x"], within_seconds=0.5)
+    assert "keeper.log is: cannot import x" in problem.value.message
+    assert str(tmp_path / "supervisor.log") in (problem.value.hint or "")
+
+
+def test_a_reused_pid_is_not_the_supervisor(tmp_path: Path, sleeper: "subprocess.Popen[bytes]") -> None:
+    """Guards against killing, or trusting, whoever got the number next."""
+    write_lock(tmp_path, pid=sleeper.pid, ticks=1)
+    holder = keep.read_beat(tmp_path)
+    assert holder is not None
+    assert not keep.is_alive(holder)
+    assert not keep.kill_exactly(holder)
+    assert sleeper.poll() is None
+
+
+def test_one_that_stands_still_is_killed_by_our_own_clock(tmp_path: Path, sleeper: "subprocess.Popen[bytes]") -> None:
+    """Guards against a supervisor that hangs (in a dead file system, SIGSTOPped) with its keeper dead too."""
+    clock = FakeClock()
+    write_lock(tmp_path, pid=sleeper.pid)
+    overseer = keep.Overseer(tmp_path, tmp_path, clock=clock)
+    for _ in range(35):
+        assert overseer.look() is None
+        clock.now += 1
+    words = overseer.look()
+    assert words is not None
+    assert "stood still" in words
+    assert sleeper.wait(10) == -signal.SIGKILL
+
+
+def test_one_that_moves_is_not_killed(tmp_path: Path, sleeper: "subprocess.Popen[bytes]") -> None:
+    """Guards against killing a slow supervisor: any movement of its counter starts the count anew."""
+    clock = FakeClock()
+    overseer = keep.Overseer(tmp_path, tmp_path, clock=clock)
+    for second in range(120):
+        write_lock(tmp_path, pid=sleeper.pid, beat=second // 29)
+        assert overseer.look() is None
+        clock.now += 1
+    assert sleeper.poll() is None
+
+
+def test_our_own_absence_is_not_its_silence(tmp_path: Path, sleeper: "subprocess.Popen[bytes]") -> None:
+    """Guards against a watch that was suspended (Ctrl-Z, laptop lid) killing a healthy supervisor on waking."""
+    clock = FakeClock()
+    write_lock(tmp_path, pid=sleeper.pid)
+    overseer = keep.Overseer(tmp_path, tmp_path, clock=clock)
+    assert overseer.look() is None
+    clock.now += 3600
+    assert overseer.look() is None
+    clock.now += 1
+    assert overseer.look() is None
+    assert sleeper.poll() is None
+
+
+def test_the_wish_to_stay_down_is_respected(tmp_path: Path) -> None:
+    """Guards against `supervisor stop` being undone at once by a `watch` in another terminal."""
+    keep.wish_stopped(tmp_path, "ada@box")
+    overseer = keep.Overseer(tmp_path, tmp_path, command=["/nonexistent"])
+    assert overseer.look() is None
+    assert keep.is_stopped(tmp_path)
+    keep.forget_stopped(tmp_path)
+    keep.forget_stopped(tmp_path)
+    assert not keep.is_stopped(tmp_path)
+
+
+def test_the_next_look_brings_a_dead_one_back(tmp_path: Path) -> None:
+    """Guards against a night without supervisor because its keeper died, too."""
+    overseer = keep.Overseer(tmp_path, tmp_path, command=keeper_that_holds(tmp_path))
+    assert overseer.look() == "the supervisor was gone; it is back"
+    holder = keep.read_beat(tmp_path)
+    assert holder is not None
+    assert keep.is_alive(holder)
+    assert keep.kill_exactly(holder)
+
+
+@pytest.mark.parametrize("data", [b"", b"\0" * 512, b"{", b'{"pid": "x"}', b"\xff"])
+def test_a_torn_lock_is_nobody(tmp_path: Path, data: bytes) -> None:
+    """Guards against a traceback from a lock file that is just being written."""
+    (tmp_path / "lock").write_bytes(data)
+    assert keep.read_beat(tmp_path) is None

@@ -1,0 +1,263 @@
+"""Launching, and asking for changes, from Python."""
+
+import os
+from pathlib import Path
+
+import pytest
+from standin import StandIn
+
+import overnight
+from overnight.api import NotFound, Refused, Unreachable, asking, launching
+from overnight.api.places import find, launch_root
+from overnight.model import requests as r
+
+ROWS = "run_id,seed\na,0\nb,1\nc,2\n"
+COMMAND = ["python", "train.py", "seed={seed}", "out={out_dir}"]
+
+
+def sweep(text: str = ROWS) -> Path:
+    Path("sweep.csv").write_text(text)
+    return Path("sweep.csv")
+
+
+def test_a_notebook_can_launch_and_wait(standin: StandIn, root: Path) -> None:
+    """Guards against an api that needs its own event loop, a terminal, or a file."""
+    campaign = overnight.launch(runs=sweep(), command=COMMAND, name="bat")
+    assert campaign.id.startswith("bat-")
+    assert campaign.root == root
+    assert campaign.status().counts == {"pending": 3}
+    standin.ends(failing={"b": "code"})
+    report = campaign.wait(timeout=10)
+    assert report.state == "failed"
+    assert report.counts == {"failed": 1, "succeeded": 2}
+    assert campaign.why("b").rule == "python-traceback"
+
+
+def test_what_runs_inherit_is_the_shell_that_typed(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against runs with the supervisor's environment of last week."""
+    monkeypatch.setenv("WANDB_ENTITY", "ada")
+    os.environb[b"BROKEN"] = b"\xff"
+    try:
+        campaign = overnight.launch(runs=sweep(), command=COMMAND)
+    finally:
+        del os.environb[b"BROKEN"]
+    (request,) = standin.requests
+    assert isinstance(request, r.Launch)
+    assert request.shell.env["WANDB_ENTITY"] == "ada"
+    assert request.shell.cwd == os.getcwd()
+    assert "NOFILE" in request.shell.rlimits
+    assert "BROKEN" not in request.shell.env
+    assert any("BROKEN is not UTF-8" in note for note in campaign.notes)
+
+
+def test_nothing_is_written_on_refusal(tmp_path: Path) -> None:
+    """Guards against half a campaign, or an empty root, left by a file with a typo."""
+    Path("c.toml").write_text('command = ["true"]\n[limits]\nheartbeet = "5m"\ntimeout = "0"\n[[run]]\nrun_id = "a"\n')
+    with pytest.raises(Refused) as refused:
+        overnight.launch("c.toml")
+    assert len(refused.value.faults) == 2
+    assert {fault.line for fault in refused.value.faults} == {3, 4}
+    assert "heartbeat" in str(refused.value)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["c.toml", "here"]
+
+
+def test_launching_again_shows_the_campaign(standin: StandIn) -> None:
+    """Guards against a second copy of a sweep because somebody pressed the up arrow."""
+    first = overnight.launch(runs=sweep(), command=COMMAND)
+    second = overnight.launch(runs=sweep(), command=COMMAND)
+    assert (second.id, second.known, first.known) == (first.id, True, False)
+    standin.ends()
+    before = len(standin.requests)
+    third = overnight.launch(runs=sweep(), command=COMMAND)
+    assert third.known
+    assert any("has ended" in note for note in third.notes)
+    assert len(standin.requests) == before, "nothing to ask for: every run has ended"
+
+
+def test_another_manifest_under_an_unfinished_name_is_refused_with_the_difference(standin: StandIn) -> None:
+    """Guards against a changed sweep quietly continuing yesterday's results."""
+    first = overnight.launch(runs=sweep(), command=COMMAND)
+    with pytest.raises(Refused) as refused:
+        overnight.launch(runs=sweep(ROWS + "d,3\n"), command=COMMAND)
+    words = str(refused.value)
+    assert first.id in words
+    assert "d" in " ".join(fault.message for fault in refused.value.faults)
+    assert f"overnight amend {first.id}" in words
+    assert "--fresh" in words
+    second = overnight.launch(runs=sweep(ROWS + "d,3\n"), command=COMMAND, fresh=True)
+    assert second.id != first.id
+
+
+def test_an_ended_name_may_be_used_again(standin: StandIn) -> None:
+    """Guards against having to invent a new name every night."""
+    first = overnight.launch(runs=sweep(), command=COMMAND)
+    standin.ends()
+    assert overnight.launch(runs=sweep(ROWS + "d,3\n"), command=COMMAND).id != first.id
+
+
+def test_a_refusal_of_the_supervisor_arrives_in_its_words(standin: StandIn) -> None:
+    """Guards against "something went wrong"."""
+    campaign = overnight.launch(runs=sweep(), command=COMMAND)
+    standin.answers[r.Pause] = r.Answer(False, "it is over; there is nothing to pause", "look at status")
+    with pytest.raises(Refused, match="nothing to pause") as refused:
+        campaign.pause()
+    assert refused.value.hint == "look at status"
+
+
+def test_no_answer_is_unreachable_and_the_request_stays(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against a client that hangs for ever, or that takes silence for yes."""
+    campaign = overnight.launch(runs=sweep(), command=COMMAND)
+    standin.silent = True
+    with pytest.raises(Unreachable, match="has not answered"):
+        asking.ask(campaign.place, r.Pause(id="1", by="x", campaign=campaign.id), within_seconds=0.3)
+
+
+def test_no_supervisor_coming_up_is_unreachable(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    """Guards against a launch that says yes although nobody will run it. What was asked waits in the inbox."""
+
+    def none(*_: object, **__: object) -> None:
+        raise asking.keep.CannotSupervise("no supervisor came up", "read the log")
+
+    monkeypatch.setattr(asking.keep, "ensure_keeper", none)
+    with pytest.raises(Unreachable, match="no supervisor came up"):
+        overnight.launch(runs=sweep(), command=COMMAND)
+    assert len(list((root / ".state" / "inbox").glob("*.json"))) == 1
+
+
+def test_a_full_disk_is_refused_before_anything_is_written(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    """Guards against a campaign that dies of ENOSPC with half its files."""
+
+    class Full:
+        f_bavail, f_frsize, f_files, f_favail = 1, 4096, 1000, 1000
+
+    monkeypatch.setattr(launching.os, "statvfs", lambda path: Full)
+    with pytest.raises(Refused, match="no space left"):
+        overnight.launch(runs=sweep(), command=COMMAND)
+    assert not root.exists()
+
+
+def test_a_root_that_cannot_be_is_refused() -> None:
+    """Guards against a traceback when --root names a file, or something below one."""
+    Path("file").write_text("x")
+    with pytest.raises(Refused, match="is a file"):
+        overnight.launch(runs=sweep(), command=COMMAND, root="file/root")
+
+
+def test_a_campaign_is_found_by_prefix_and_folder_from_anywhere(
+    standin: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against "no such campaign" because one stands in another directory in the morning."""
+    campaign = overnight.launch(runs=sweep(), command=COMMAND, name="bat")
+    campaign.path.mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    assert overnight.open("bat").id == campaign.id
+    assert overnight.open(campaign.id).root == campaign.root
+    assert overnight.open(str(campaign.path)).id == campaign.id
+    assert overnight.open(f"{campaign.path}/runs").id == campaign.id
+    monkeypatch.chdir(campaign.path)
+    assert overnight.open(".").id == campaign.id
+    assert overnight.open("bat", root=campaign.root).id == campaign.id
+    with pytest.raises(NotFound):
+        overnight.open("bat", root=tmp_path / "elsewhere")
+
+
+def test_an_ambiguous_prefix_names_the_candidates(standin: StandIn) -> None:
+    """Guards against cancelling the wrong one of two."""
+    one = overnight.launch(runs=sweep(), command=COMMAND, name="bat")
+    two = overnight.launch(runs=sweep(), command=COMMAND, name="bath")
+    with pytest.raises(NotFound) as missing:
+        overnight.open("ba")
+    assert one.id in str(missing.value)
+    assert two.id in str(missing.value)
+    assert find("bath")[1] == two.id
+
+
+def test_the_root_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Guards against a launch that ignores $OVERNIGHT_ROOT; --root wins over it."""
+    monkeypatch.setenv("OVERNIGHT_ROOT", str(tmp_path / "r"))
+    assert launch_root(None) == tmp_path / "r"
+    assert launch_root("x") == Path.cwd() / "x"
+
+
+def test_amending_builds_the_new_policy_on_the_client(standin: StandIn) -> None:
+    """Guards against faults of an amendment that only show when it is too late to tell the person."""
+    campaign = overnight.launch(runs=sweep(), command=COMMAND)
+    Path("more.csv").write_text("run_id,seed\nd,3\n")
+    answer = campaign.amend(settings=["limits.heartbeat=45m"], runs="more.csv", drop=["a"], env=True, why="quiet")
+    request = standin.requests[-1]
+    assert isinstance(request, r.Amend)
+    assert request.policy is not None
+    assert request.policy.limits.heartbeat == 2700.0
+    assert [spec.run_id for spec in request.added] == ["d"]
+    assert request.dropped == ("a",)
+    assert request.shell is not None
+    assert any("heartbeat" in detail for detail in answer.details)
+    with pytest.raises(Refused, match=r"."):
+        campaign.amend(settings=["limits.heartbeet=1m"])
+    with pytest.raises(Refused, match="nothing to amend"):
+        campaign.amend()
+    with pytest.raises(NotFound, match="no run zz"):
+        campaign.amend(drop=["zz"])
+
+
+def test_requests_name_what_was_asked(standin: StandIn) -> None:
+    """Guards against options that are parsed and then forgotten."""
+    campaign = overnight.launch(runs=sweep(), command=COMMAND)
+    campaign.retry("a", "b", scratch=True)
+    campaign.retry(failure_class="oom.gpu")
+    campaign.pause(now=True)
+    campaign.resume("c")
+    campaign.cancel()
+    retried, by_class, paused, resumed, cancelled = standin.requests[1:]
+    assert isinstance(retried, r.Retry)
+    assert (retried.run_ids, retried.scratch) == (("a", "b"), True)
+    assert isinstance(by_class, r.Retry)
+    assert by_class.failure_class == "oom.gpu"
+    assert isinstance(paused, r.Pause)
+    assert paused.now
+    assert isinstance(resumed, r.Resume)
+    assert resumed.run_ids == ("c",)
+    assert isinstance(cancelled, r.Cancel)
+    assert cancelled.run_ids == ()
+    with pytest.raises(Refused, match=r"oom\.gpuu"):
+        campaign.retry(failure_class="oom.gpuu")
+    with pytest.raises(NotFound, match="no run z"):
+        campaign.cancel("a", "z")
+
+
+def test_waiting_returns_when_nothing_can_move(standin: StandIn) -> None:
+    """Guards against a `--wait` that hangs on a paused or held campaign until somebody comes by."""
+    campaign = overnight.launch(runs=sweep(), command=COMMAND)
+    assert campaign.wait(timeout=0.3).state == "active"
+    from overnight.model.codec import replace
+    from overnight.model.states import CampaignState
+    from overnight.ports import Batch
+
+    paused = replace(standin.campaign(), state=CampaignState.PAUSED, paused=True)
+    standin.commit(Batch(campaigns={campaign.id: paused}))
+    assert campaign.wait(timeout=10).state == "paused"
+
+
+def test_a_stopped_supervisor_ends_the_wait(standin: StandIn) -> None:
+    """Guards against a `--wait` that fights with `supervisor stop`."""
+    campaign = overnight.launch(runs=sweep(), command=COMMAND)
+
+    def stop(_: str) -> None:
+        raise AssertionError("nothing to tell")
+
+    from overnight.api.waiting import Overseeing
+
+    overseeing = Overseeing(campaign, stop)
+    (standin.state / "stopped").write_text("ada")
+    with pytest.raises(Unreachable, match="supervisor stop"):
+        overseeing.look()
+
+
+def test_results_are_the_summaries_that_are_there(standin: StandIn) -> None:
+    """Guards against a notebook cell that fails because one run has not ended, or its file is torn."""
+    campaign = overnight.launch(runs=sweep(), command=COMMAND)
+    for run, text in (("a", '{"run_id": "a", "ok": true}'), ("b", '{"run')):
+        folder = campaign.path / "runs" / run
+        folder.mkdir(parents=True)
+        (folder / "summary.json").write_text(text)
+    assert campaign.results() == [{"run_id": "a", "ok": True}]

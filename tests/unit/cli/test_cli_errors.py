@@ -1,0 +1,148 @@
+"""What a person sees when something is wrong: one line, one hint, an exit code; never a traceback."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from client_world import Overnight
+from standin import StandIn
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words", "hint"),
+    [
+        (["lanch"], 2, "no such command: lanch", "overnight launch"),
+        (["launch", "--foo"], 2, "no such option", "overnight launch --help"),
+        (["launch"], 2, "no overnight.toml here", "overnight init"),
+        (["launch", "nix.toml"], 2, "nix.toml", "hint"),
+        (["launch", "--slots", "0", "--", "true"], 2, "slots", "--help"),
+        (["launch", "--timeout", "0", "--", "true"], 2, "none", ""),
+        (["why"], 2, "CAMPAIGN", "overnight why --help"),
+        (["status", "nix"], 3, "no campaign 'nix'", "overnight status"),
+        (["logs", "nix", "a"], 3, "no campaign", ""),
+        (["retry", "nix"], 3, "no campaign", ""),
+        (["watch"], 3, "no campaign is active", "overnight launch"),
+        (["supervisor", "status"], 3, "there is no root", "--root"),
+        (["supervisor", "dance"], 2, "dance", "overnight supervisor --help"),
+        (["classify", "nix.log"], 3, "cannot be read", "stdin"),
+        (["init", "nix"], 3, "no folder nix", ""),
+    ],
+)
+def test_errors_are_words_and_codes(
+    overnight: Overnight, arguments: list[str], code: int, words: str, hint: str
+) -> None:
+    """Guards against tracebacks, and against scripts that cannot tell a typo from a missing campaign."""
+    said = overnight(*arguments)
+    assert said.code == code
+    assert said.out == ""
+    assert said.err.startswith("error: ")
+    assert words in said.err
+    assert hint in said.err
+    assert "Traceback" not in said.err
+
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    said = overnight(*arguments[:at], "--json", *arguments[at:])
+    document = json.loads(said.out)
+    assert said.code == code
+    assert sorted(document) == ["error", "faults", "hint"]
+    assert said.err == ""
+
+
+def test_all_faults_are_shown_at_once(overnight: Overnight) -> None:
+    """Guards against mending a file one fault at a time, at midnight."""
+    Path("c.toml").write_text('command = ["true", "{nix}"]\n[limits]\nheartbeet = "5m"\n[[run]]\nrun_id = "a"\n')
+    said = overnight("launch", "c.toml")
+    assert said.code == 2
+    assert "c.toml:1: " in said.err
+    assert "c.toml:3: " in said.err
+    faults = json.loads(overnight("launch", "c.toml", "--json").out)["faults"]
+    assert {fault["line"] for fault in faults} == {1, 3}
+
+
+def test_our_own_fault_is_one_line_and_a_file(overnight: Overnight, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against a traceback as the answer to a person, and against one that nobody can send us."""
+    import overnight.api.places as places
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("division by\nzero")
+
+    monkeypatch.setattr(places, "all_campaigns", broken)
+    said = overnight("status")
+    assert said.code == 4
+    assert said.err.startswith("error: internal: ZeroDivisionError: division by zero\n")
+    assert "Traceback" not in said.err
+    trace = Path(said.err.split("the trace is in ")[1].strip())
+    assert "Traceback" in trace.read_text()
+    trace.unlink()
+    monkeypatch.setenv("OVERNIGHT_DEBUG", "1")
+    assert "Traceback" in overnight("status").err
+
+
+def run_it(*arguments: str, **options: object) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "overnight", *arguments], capture_output=True, text=True, timeout=60, **options
+    )
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(standin: StandIn, overnight: Overnight) -> None:
+    """Guards against `overnight status … | head -1` ending in a BrokenPipeError."""
+    rows = "run_id,x\n" + "".join(f"r{n},{n}\n" for n in range(5000))
+    Path("sweep.csv").write_text(rows)
+    assert overnight("launch", "--runs", "sweep.csv", "--", "true", "{x}", "{out_dir}").code == 0
+    line = f"{sys.executable} -m overnight status --all --json sweep | head -c 10; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout) == 10
+
+
+def test_no_colour_where_nobody_looks(standin: StandIn, overnight: Overnight) -> None:
+    """Guards against escape codes in logs and mails; NO_COLOR is for those who look."""
+    assert overnight("launch", "--name", "bat", "--", "true").code == 0
+    done = run_it("status", "bat", env={**os.environ, "FORCE_COLOR": "1"})
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout
+
+
+def test_version_is_answered_before_anything_is_imported() -> None:
+    """Guards against `--version` that takes as long as a launch."""
+    code = (
+        "import sys; sys.argv = ['overnight', '--version']\n"
+        "from overnight.__main__ import main\nbefore = set(sys.modules); main()\n"
+        "print(sorted(m for m in sys.modules if m.split('.')[0] in ('overnight', 'click', 'msgspec', 'typing')))"
+    )
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, env=with_source())
+    assert done.stdout == "overnight 0.1.0\n['overnight', 'overnight.__main__']\n"
+
+
+def with_source() -> dict[str, str]:
+    import overnight
+
+    return {**os.environ, "PYTHONPATH": str(Path(overnight.__file__).parent.parent)}
+
+
+HEAVY = {
+    *("asyncio", "rich", "platformdirs", "psutil", "rfc8785", "pynvml", "tomllib", "subprocess", "multiprocessing"),
+    *("socket", "logging", "tempfile", "csv", "concurrent", "ssl", "http", "email", "html", "xml", "argparse"),
+}
+OURS = ("api", "cli", "model", "ports", "queries", "store", "artifacts", "core")
+
+
+def test_status_loads_what_it_needs_and_no_more(standin: StandIn, overnight: Overnight) -> None:
+    """Guards against `status` growing slow by an import at the top of some file."""
+    assert overnight("launch", "--name", "bat", "--", "true").code == 0
+    code = (
+        "import sys; sys.argv = ['overnight', 'status']\n"
+        "from overnight.__main__ import main\nassert main() == 0\n"
+        "print('\\n' + ' '.join(sorted(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "bat" in done.stdout, done.stderr
+    loaded = done.stderr.split()
+    assert not [name for name in loaded if name.split(".")[0] in HEAVY]
+    rooms = {name.split(".")[1] for name in loaded if name.startswith("overnight.")}
+    assert rooms <= {*OURS, "__main__"}
+    verbs = {name for name in loaded if name.startswith("overnight.cli.")}
+    assert verbs == {f"overnight.cli.{name}" for name in ("app", "speak", "options", "status", "words")}
