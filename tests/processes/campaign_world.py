@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 from keeper_world import SOURCE, alive, await_that
 
 from overnight.model.codec import Struct
-from overnight.shim.shim import descendants
+from overnight.shim.shim import descendants, process_stat
 
 CLIENT = [sys.executable, "-m", "overnight"]
 CLIENT_SECONDS = 60.0  # by then every client has answered, on a machine that does much else
@@ -162,17 +162,19 @@ class Ground:
         return list(dict.fromkeys([*tops, *(each.pid for each in descendants(*tops) if not each.dead)]))
 
     def close(self) -> None:
-        """End all of it: who could bring others back first."""
-        with contextlib.suppress(OSError, ValueError):
-            _kill(int((self.state / "keeper.lock").read_text()), self.processes())
-        await_that(lambda: not [_kill(pid, [pid]) for pid in self.processes()])
+        """End all of it. All stand still first: nobody can bring anybody back then."""
+        for kind in (signal.SIGSTOP, signal.SIGKILL):
+            await_that(lambda kind=kind: not self._send(kind))
 
-
-def _kill(pid: int, among: Sequence[int]) -> None:
-    if pid in among:
-        with contextlib.suppress(OSError):
-            os.kill(pid, signal.SIGCONT)
-            os.kill(pid, signal.SIGKILL)
+    def _send(self, kind: signal.Signals) -> list[int]:
+        """Who had to be told. Looks twice: a process in the middle of exec has neither words nor environment."""
+        told = []
+        for pid in (*self.processes(), *self.processes()):
+            with contextlib.suppress(OSError):
+                if kind == signal.SIGKILL or ((stat := process_stat(pid)) is not None and stat.state != "T"):
+                    os.kill(pid, kind)
+                    told.append(pid)
+        return told
 
 
 class Client:
@@ -200,11 +202,18 @@ def lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-@pytest.fixture
-def ground(tmp_path: Path) -> Iterator[Ground]:
+@contextlib.contextmanager
+def standing(base: Path, **where: Path) -> Iterator[Ground]:
     """A ground of which no process is left."""
-    made = Ground(tmp_path)
+    made = Ground(base, **where)
     try:
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Iterator[Ground]:
+    """The test's own."""
+    with standing(tmp_path) as made:
+        yield made

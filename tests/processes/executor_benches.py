@@ -207,7 +207,7 @@ class LocalBench(Bench):
     def prepare(self, order: StartOrder) -> None:
         directory = Path(order.attempt_dir)
         directory.mkdir(parents=True)
-        spec = {
+        spec: dict[str, object] = {
             "attempt_id": order.attempt_id, "argv": order.argv, "cwd": order.cwd, "umask": None, "rlimits": {},
             "launch_env": None, "set": {**order.env_set, "MARK": f"{directory}.begun"}, "unset": [],
         }  # fmt: skip
@@ -286,7 +286,7 @@ class FakeFilesBench(Bench):
         select.poll().poll(min(wait, 0.2) * 1000 + 1)
 
 
-BENCHES = {"local": LocalBench, "fake": FakeBench, "fake-files": FakeFilesBench}
+BENCHES: dict[str, Callable[[Path], Bench]] = {"local": LocalBench, "fake": FakeBench, "fake-files": FakeFilesBench}
 
 
 @contextmanager

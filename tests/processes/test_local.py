@@ -8,15 +8,16 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from executor_benches import Doing, LocalBench, RealClock
 from keeper_world import alive, await_that, processes_of
 
-from overnight.executors import endings, local
+from overnight.executors import endings, local, recovery
 from overnight.executors.local import LocalExecutor
 from overnight.model.codec import replace
-from overnight.model.events import AttemptEnded, AttemptLost, AttemptNeverBegan, AttemptStarted, RunFaulted
+from overnight.model.events import AttemptEnded, AttemptLost, AttemptNeverBegan, AttemptStarted, Event, RunFaulted
 from overnight.model.run import Process, Slot
 from overnight.ports import Busy, SlotRequest
 from overnight.shim.shim import host_identity, process_start_ticks
@@ -37,6 +38,12 @@ def shim_of(here: LocalBench, run_id: str) -> int:
     process = here.runs(run_id).process
     assert process is not None
     return process.pid
+
+
+def words_of_loss(here: LocalBench, run_id: str) -> str:
+    event = here.last(run_id, AttemptLost)
+    assert event is not None
+    return event.why
 
 
 def start_command(here: LocalBench, run_id: str, script: str) -> None:
@@ -130,7 +137,7 @@ class TestOtherHosts:
         claimed_by(here, "r", boot="another-boot", hostname="gpu-17")
         here.executor.adopt(here.target("r"))
         here.until(lambda: here.last("r", AttemptLost))
-        assert here.last("r", AttemptLost).why == "started on host gpu-17, which has not answered"  # type: ignore[union-attr]
+        assert words_of_loss(here, "r") == "started on host gpu-17, which has not answered"
         here.executor.stop(here.target("r"), 0.1)
         here.look()
         assert not here.terminal("r")
@@ -198,20 +205,20 @@ class TestDamage:
         target = here.target("made")
         here.executor.adopt(replace(target, attempt=replace(target.attempt, process=process)))
         here.until(lambda: here.last("made", AttemptLost))
-        assert "is gone" in here.last("made", AttemptLost).why  # type: ignore[union-attr]
+        assert "is gone" in words_of_loss(here, "made")
         del here.orders["made"]
 
     def test_an_error_concerns_one_run(self, here: LocalBench, monkeypatch: pytest.MonkeyPatch) -> None:
         """One strange record that stopped the loop, and with it the watch over everything else."""
-        real = local.recovery.look
+        real = recovery.look
 
-        def look(directory: str, **known: object) -> object:
+        def look(directory: str, **known: Any) -> object:
             if "bad" in directory and not here.last("bad", RunFaulted):
                 raise ValueError("strange")
-            return real(directory, **known)  # type: ignore[arg-type]
+            return real(directory, **known)
 
         monkeypatch.setattr(local, "_RECHECK_SECONDS", 0.05)
-        monkeypatch.setattr(local.recovery, "look", look)
+        monkeypatch.setattr(recovery, "look", look)
         here.start("bad", Doing(code=1))
         here.start("good", Doing(code=2))
         assert here.ended("good").exit.code == 2
@@ -257,7 +264,7 @@ class TestKeepers:
             os.close(fds[0])
         assert received == [bench.orders[name].attempt_dir for name in names]
         theirs.close()
-        events = []
+        events: list[Event] = []
         while len(events) < len(names):
             events += [event for _, event in executor.poll()]
         assert all(isinstance(event, AttemptNeverBegan) for event in events)

@@ -212,20 +212,22 @@ def test_a_removed_lock_file_excludes_nobody_by_mistake(tmp_path: Path, book: Sl
     slot = got(book.acquire(SlotRequest("c", 0)))
     book.release(slot)
     real = fcntl.flock
-    removed = []
+    removed: list[Path] = []
 
     def flock(fd: int, how: int) -> None:
         if not removed:
-            removed.append(path.unlink())
+            path.unlink()
+            removed.append(path)
         real(fd, how)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fcntl, "flock", flock)
         again = got(book.acquire(SlotRequest("c", 0)))
     assert again == slot and path.exists()
-    (fd,) = book.take(again)
-    assert os.fstat(int(fd)).st_ino == path.stat().st_ino
-    os.close(int(fd))
+    locks = book.take(again)
+    assert isinstance(locks, list)
+    assert os.fstat(locks[0]).st_ino == path.stat().st_ino
+    os.close(locks[0])
 
 
 def test_all_users_share_the_directory_whoever_made_it(tmp_path: Path, book: SlotBook) -> None:

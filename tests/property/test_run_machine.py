@@ -10,12 +10,14 @@ from overnight.core.invariants import broken
 from overnight.core.result import IllegalEvent, Step
 from overnight.core.step import step
 from overnight.model import events as e
-from overnight.model.classes import ATTEMPT_CEILING, CLASSES, Classification
+from overnight.model.classes import ATTEMPT_CEILING, Classification
 from overnight.model.effects import SetBound, StopAttempt
 from overnight.model.policy import Policy
 from overnight.model.run import ExitRecord, Run, Slot, Vitals
 from overnight.model.states import RunState
 from overnight.model.time import Moment
+
+FAILING = ["nccl.timeout", "network", "preempted", "node.lost", "unknown", "code", "none"]
 
 
 class RunMachine(RuleBasedStateMachine):
@@ -47,27 +49,44 @@ class RunMachine(RuleBasedStateMachine):
         """A word that was heard before comes again, however late."""
         self.hear(data.draw(st.sampled_from(self.heard)))
 
-    @rule(
-        slot=slots, found=classifications(st.sampled_from(sorted(CLASSES))), seen=vitals, stopped=st.booleans(),
-        seconds=st.floats(0, 60),
-    )  # fmt: skip
-    def whole_attempt(self, slot: Slot, found: Classification, seen: Vitals, stopped: bool, seconds: float) -> None:
-        """The usual way of an attempt, so that runs get old."""
+    @rule(slot=slots, seen=st.booleans())
+    def begin(self, slot: Slot, seen: bool) -> None:
+        """Whatever was is brought to an end, and the next attempt lives."""
+        self.to_the_queue()
+        self.hear(e.RunPlanned(self.now, self.newest + 1, slot, 1))
+        if seen:
+            self.hear(e.AttemptStarted(self.now, self.newest, None, self.now))
+
+    @rule(found=classifications(st.sampled_from(FAILING)), seen=vitals, stopped=st.booleans())
+    def end(self, found: Classification, seen: Vitals, stopped: bool) -> None:
+        """The usual end of the newest attempt."""
+        self.seconds += 5
+        record = ExitRecord(code=1, seconds=5.0, stopped="request" if stopped else None)
+        self.hear(e.AttemptEnded(self.now, self.newest, record))
+        self.hear(e.AttemptVerified(self.now, self.newest, found, seen))
+
+    @rule(found=classifications(st.sampled_from(FAILING)), seen=vitals, stopped=st.booleans())
+    def a_bad_night(self, found: Classification, seen: Vitals, stopped: bool) -> None:
+        """The same end again and again, of itself or of somebody's stop."""
+        for _ in range(8):
+            if not self.run.ended:
+                self.begin(Slot("gpu:0"), True)
+                if stopped:
+                    self.hear(e.PauseRequested(self.now, "ann"))
+                self.end(found, seen, stopped)
+
+    def to_the_queue(self) -> None:
+        """By the words that lead there from each state."""
+        if self.run.state == RunState.HELD:
+            self.hear(e.ResumeRequested(self.now, "ann"))
+        if self.living is not None:
+            self.hear(e.AttemptEnded(self.now, self.newest, ExitRecord(code=1, seconds=5.0)))
+        if self.run.state == RunState.VERIFYING:
+            self.hear(e.AttemptVerified(self.now, self.newest, Classification("nccl.timeout"), Vitals()))
         if self.run.state == RunState.WAITING:
             self.hear(e.RetryDue(self.now))
-        n = self.newest + 1
-        self.hear(e.RunPlanned(self.now, n, slot, 1))
-        self.hear(e.AttemptStarted(self.now, n, None, self.now))
-        record = ExitRecord(code=1, seconds=seconds, stopped="request" if stopped else None)
-        self.seconds += seconds
-        self.hear(e.AttemptEnded(self.now, n, record))
-        self.hear(e.AttemptVerified(self.now, n, found, seen))
-
-    @rule(found=classifications(st.sampled_from(["nccl.timeout", "network", "preempted", "unknown"])), seen=vitals)
-    def a_bad_night(self, found: Classification, seen: Vitals) -> None:
-        """The same failure again and again."""
-        for _ in range(8):
-            self.whole_attempt(slot=Slot("gpu:0"), found=found, seen=seen, stopped=False, seconds=1.0)
+        if self.run.ended:
+            self.hear(e.RetryRequested(self.now, "ann"))
 
     @rule(seconds=st.floats(0, 5000))
     def time_passes(self, seconds: float) -> None:

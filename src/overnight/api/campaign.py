@@ -39,11 +39,14 @@ def the_active_one(root: str | Path | None = None) -> "Campaign":
 class Campaign:
     """One campaign. Reading needs no supervisor; asking for a change, and waiting, bring a dead one back."""
 
-    def __init__(self, id: str, place: Place, *, known: bool = False, notes: Sequence[str] = ()) -> None:
+    def __init__(
+        self, id: str, place: Place, *, known: bool = False, words: str = "", warnings: Sequence[str] = ()
+    ) -> None:
         self.id = id
         self.place = place
         self.known = known  # of a launch: it was there already
-        self.notes = tuple(notes)  # of a launch: warnings and what the supervisor said
+        self.words = words  # of a launch: what the supervisor said
+        self.warnings = tuple(warnings)  # of a launch
 
     def __repr__(self) -> str:
         return f"<overnight campaign {self.id} in {self.root}>"

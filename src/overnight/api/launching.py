@@ -135,9 +135,10 @@ def start(prepared: Prepared, *, fresh: bool = False, env: Mapping[str, str] | N
 
     frozen, place = prepared.frozen, prepared.place
     known = _known(prepared, fresh)
+    warnings = [*prepared.warnings, *(_other_policy(prepared, known) if known is not None else ())]
     if known is not None and known.state not in UNENDED:
-        note = f"this very campaign has ended ({known.state}); nothing was started"
-        return Campaign(known.id, place, known=True, notes=(*prepared.warnings, note))
+        words = f"this very campaign has ended ({known.state}); nothing was started"
+        return Campaign(known.id, place, known=True, words=words, warnings=warnings)
     for folder in dict.fromkeys((place.root, place.state)):
         _check_room(folder, len(frozen.manifest_bytes))
     shell, dropped = this_shell(prepared.cwd, env)
@@ -160,10 +161,13 @@ def start(prepared: Prepared, *, fresh: bool = False, env: Mapping[str, str] | N
     answer = ask(place, request)
     name = answer.campaign or frozen.campaign
     remember_root(place.root, name)
-    notes = [*prepared.warnings, *dropped, *answer.details]
-    if not answer.created and answer.message:
-        notes.append(answer.message)
-    return Campaign(name, place, known=not answer.created, notes=notes)
+    return Campaign(
+        name,
+        place,
+        known=not answer.created,
+        words=answer.message,
+        warnings=[*warnings, *dropped, *answer.details],
+    )
 
 
 def _campaign_file(
@@ -221,6 +225,16 @@ def _known(prepared: Prepared, fresh: bool) -> "Record | None":
         finally:
             store.close()
     return None
+
+
+def _other_policy(prepared: Prepared, known: "Record") -> list[str]:
+    """A campaign that is there keeps its policy: limits in the file that differ are said, not obeyed."""
+    from overnight.manifest.amend import policy_changes
+
+    changes = policy_changes(known.policy, prepared.frozen.policy)
+    if not changes:
+        return []
+    return [f"{known.id} keeps its own policy ({'; '.join(changes)} is not obeyed): overnight amend {known.id}"]
 
 
 def _other_manifest(prepared: Prepared, record: "Record", manifest: bytes | None) -> Refused:

@@ -72,8 +72,10 @@ def command(
         return 0
     campaign = start(prepared, fresh=fresh)
     if not as_json:
-        for note in campaign.notes:
-            speak.warn(note)
+        for warning in campaign.warnings:
+            speak.warn(warning)
+        if campaign.known:
+            speak.tell(campaign.words)
     if wait or watching:
         if not as_json:
             speak.tell(_headline(prepared, campaign.id))
@@ -82,6 +84,10 @@ def command(
         return look_on(campaign) if watching and not as_json else wait_for(campaign, as_json)
     if as_json:
         speak.say_json(_document(prepared, campaign.id))
+    elif campaign.known:
+        from overnight.cli.status import show
+
+        show(campaign)
     else:
         _close(prepared, campaign)
     return 0

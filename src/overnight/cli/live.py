@@ -17,6 +17,7 @@ from overnight.cli.watch import ends_in
 
 if TYPE_CHECKING:
     from overnight.api.campaign import Campaign
+    from overnight.model.campaign import StoryEntry
     from overnight.model.reports import RunReport, StatusReport
 
 _EVENTS = 6
@@ -36,12 +37,17 @@ def live(campaign: "Campaign", refresh_seconds: float) -> "StatusReport":
     with Live(console=console, auto_refresh=False, transient=True) as screen:
         while True:
             report = campaign.status(limit=0)
-            events.extend(f"{_clock(entry.at.wall)} {line_of(entry)}" for entry in tail.new() if entry.words)
+            events.extend(f"{_clock(entry.at.wall)} {line_of(entry)}" for entry in tail.new() if _shown(entry))
             screen.update(_picture(campaign, report, events, console), refresh=True)
             if settled(report) or overseeing is None:
                 return report
             overseeing.look()
             time.sleep(refresh_seconds)
+
+
+def _shown(entry: "StoryEntry") -> bool:
+    """Plans and first looks are followed, in the same second, by what came of them."""
+    return bool(entry.words) and entry.event not in {"RunPlanned", "AttemptEnded", "RetryDue"}
 
 
 def _picture(campaign: "Campaign", report: "StatusReport", events: deque[str], console: Console) -> Group:
@@ -100,12 +106,16 @@ def _table(runs: "list[RunReport]", width: int) -> Table:
         table.add_row(
             run.run_id,
             Text(state, speak.COLOURS.get(state, "")),
-            words.progress(progress.step, progress.total) if progress else run.words,
+            words.progress(progress.step, progress.total) if progress else _why(run),
             words.rate(progress.rate) if progress and run.state == "running" else "",
             words.duration(run.quiet_seconds) if run.quiet_seconds is not None and run.state == "running" else "",
             str(run.attempts),
         )
     return table
+
+
+def _why(run: "RunReport") -> str:
+    return "" if run.state == "running" and run.attempt_state != "lost" else run.words
 
 
 def _line(text: str, style: str, width: int) -> Text:

@@ -1,5 +1,6 @@
 """`overnight logs`: the output of a run."""
 
+import gc
 import shutil
 import sys
 from typing import TYPE_CHECKING
@@ -52,6 +53,7 @@ def command(campaign: str, run: str, following: bool, attempt: int | None, root:
 def _follow(campaign: "Campaign", run: str) -> None:
     from overnight.api.logs import Log, follow
 
+    gc.enable()
     try:
         for piece in follow(campaign, run):
             if isinstance(piece, Log):

@@ -54,7 +54,8 @@ def refuse(message: str, hint: str | None, faults: Sequence[tuple[str, Any]], as
         return
     tell(f"{paint('error:', 'red', sys.stderr)} {message}")
     for words, _ in faults:
-        tell(f"  {words}")
+        if len(faults) > 1 or message not in words:
+            tell(f"  {words}")
     if hint:
         tell(f"hint: {hint}")
 

@@ -1,5 +1,6 @@
 """`overnight watch`: look on, live, until nothing can move without a person."""
 
+import gc
 import sys
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ def command(campaign: str | None, root: str | None, as_json: bool) -> int:
 
 def wait_for(campaign: "Campaign", as_json: bool) -> int:
     """Wait with short progress lines on stderr; then the status. Returns the exit code."""
+    gc.enable()
     try:
         report = campaign.wait(tell=speak.tell)
     except KeyboardInterrupt:
@@ -42,6 +44,7 @@ def look_on(campaign: "Campaign") -> int:
         return wait_for(campaign, False)
     from overnight.cli.live import live
 
+    gc.enable()
     try:
         report = live(campaign, REFRESH_SECONDS)
     except KeyboardInterrupt:

@@ -8,7 +8,7 @@ from overnight.cli import speak, words
 from overnight.cli.options import campaign_argument, common, opened
 
 if TYPE_CHECKING:
-    from overnight.model.reports import AttemptReport, WhyReport
+    from overnight.model.reports import AttemptReport, StoryLine, WhyReport
 
 _STORY_SHOWN = 40
 
@@ -51,11 +51,15 @@ def _show(report: "WhyReport", full: bool) -> None:
         shown = report.story if full else report.story[-_STORY_SHOWN:]
         if len(shown) < len(report.story):
             speak.say(f"  … {len(report.story) - len(shown)} earlier lines: --full")
-        speak.table([(line.at, _of(line.attempt), line.state, line.words or line.event) for line in shown], painted=2)
+        speak.table(
+            [(line.at, _whose(line, report), line.state, line.words or line.event) for line in shown], painted=2
+        )
 
 
-def _of(attempt: int | None) -> str:
-    return f"#{attempt}" if attempt is not None else ""
+def _whose(line: "StoryLine", report: "WhyReport") -> str:
+    """`#2` of the run asked for; with the run's name in the story of a campaign."""
+    attempt = f"#{line.attempt}" if line.attempt is not None else ""
+    return attempt if report.run_id else f"{line.run_id} {attempt}".strip()
 
 
 def _attempt(attempt: "AttemptReport") -> tuple[str, ...]:
@@ -71,6 +75,6 @@ def _attempt(attempt: "AttemptReport") -> tuple[str, ...]:
         attempt.slot,
         attempt.failure_class or "",
         attempt.rule or "",
-        f"from {attempt.resumed_from}" if attempt.resumed_from else "",
+        f"from {attempt.resumed_from.rpartition('/')[2]}" if attempt.resumed_from else "",
         " ".join(attempt.flags),
     )

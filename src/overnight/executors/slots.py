@@ -21,7 +21,7 @@ from overnight.model.run import Slot
 from overnight.ports import Busy, Placement, SlotRequest
 
 FOREIGN_BYTES = 2**30  # more than this in use on a GPU that nobody has locked: somebody else computes there
-_PORT_SECONDS = 60.0  # a port is not given out twice within this time
+_PORTS_REMEMBERED = 4096
 _WORDS_BYTES = 200
 
 
@@ -44,7 +44,7 @@ class SlotBook:
         self._passed: dict[str, int] = {}  # keys that went to attempts we watch, and how many of them
         self._vacated: dict[str, float] = {}
         self._lowest_cpu = 0
-        self._ports: dict[int, float] = {}
+        self._ports: dict[int, None] = {}  # in the order they were given out
         self._user = _user()
         self._ready = False
 
@@ -283,10 +283,8 @@ class SlotBook:
             os.close(fd)
 
     def _free_port(self) -> int | None:
-        """A TCP port that nobody uses now and that was not given out within the last minute."""
-        now = time.monotonic()
-        if len(self._ports) > 256:
-            self._ports = {port: at for port, at in self._ports.items() if now - at < _PORT_SECONDS}
+        """A TCP port that nobody uses now and that was not among the last ones given out: whoever got it may
+        not be listening yet."""
         for _ in range(64):
             with socket.socket() as probe:
                 try:
@@ -294,8 +292,10 @@ class SlotBook:
                 except OSError:  # none left
                     return None
                 port: int = probe.getsockname()[1]
-            if now - self._ports.get(port, float("-inf")) >= _PORT_SECONDS:
-                self._ports[port] = now
+            if port not in self._ports:
+                self._ports[port] = None
+                if len(self._ports) > _PORTS_REMEMBERED:
+                    del self._ports[next(iter(self._ports))]
                 return port
         return None
 

@@ -78,7 +78,9 @@ def _rule(run: Run) -> str | None:
 
 def _next(campaign: Campaign, run: Run) -> str | None:
     newest = run.attempt
-    if run.state == RunState.HELD or (run.state == RunState.PENDING and campaign.paused):
+    if run.state == RunState.HELD:
+        return f"overnight resume {campaign.id} {run.run_id}"
+    if run.state == RunState.PENDING and campaign.paused:
         return f"overnight resume {campaign.id}"
     if run.state == RunState.FAILED:
         return f"overnight retry {campaign.id} {run.run_id}"

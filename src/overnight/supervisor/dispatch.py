@@ -154,6 +154,11 @@ class Dispatch:
                 # The ground is bad, not the run: what is owed stays owed.
                 self._again.append((now.mono + FINISH_AGAIN, ref, effect))
                 return None
+        run = self._ledger.get(ref)
+        if isinstance(effect, StartAttempt) and run is not None and run.live_attempt is not None:
+            # Most likely nothing began: then its slot is free for the others.
+            self.executor(ref.campaign).release(run.attempts[-1].slot)
+            self.adopt(ref, run)
         return ref, RunFaulted(now, words)
 
     def again(self, now: Moment) -> None:

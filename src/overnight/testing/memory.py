@@ -86,15 +86,17 @@ class MemoryCode:
 
 class InlineWorkers:
     """Workers without threads: jobs are done when `results` is asked, in an order drawn from `dice` (jobs of one
-    run keep theirs). `before` and `after` are called around each job, so that a test can crash there."""
+    run keep theirs). `before` and `after` are called around each job, so that a test can crash there; what `within` raises the
+    job has raised."""
 
     def __init__(
         self, dice: random.Random, before: Callable[[object], None] | None = None,
-        after: Callable[[object], None] | None = None,
+        after: Callable[[object], None] | None = None, within: Callable[[object], None] | None = None,
     ) -> None:  # fmt: skip
         self._dice = dice
         self._before = before or (lambda tag: None)
         self._after = after or (lambda tag: None)
+        self._within = within or (lambda tag: None)
         self._chains: dict[object, deque[tuple[object, Callable[[], Any]]]] = {}
         self._loose = 0
 
@@ -112,6 +114,7 @@ class InlineWorkers:
                 del self._chains[key]
             self._before(tag)
             try:
+                self._within(tag)
                 result = Done(tag, job())
             except Exception as problem:
                 result = Done(tag, None, problem)

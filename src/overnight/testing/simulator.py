@@ -73,7 +73,7 @@ class Simulation:
     def boot(self) -> None:
         """A new supervisor takes over; a crash while it recovers brings the next one."""
         while True:
-            self.workers = InlineWorkers(self.dice, self._before_job, self._after_job)
+            self.workers = InlineWorkers(self.dice, self._before_job, self._after_job, self._within_job)
             self.executor = FakeExecutor(self.world)
             probe = FakeProbe(self.world)
             self.supervisor = Supervisor(
@@ -105,6 +105,8 @@ class Simulation:
         if self._strikes(self.faults.bad_ground):
             method = self.dice.choice(("prepare", "finish", "set_aside"))
             self.files.fail_next[method] = OSError(errno.EIO, "the ground is bad")
+
+    def _within_job(self, tag: object) -> None:
         if isinstance(tag, tuple) and isinstance(tag[0], RunRef):
             self.planted(type(tag[1]).__name__, tag[0])
 
@@ -187,13 +189,14 @@ class Simulation:
             lives = [life for life in self.world.lives.values() if life.ref == ref and life.started is not None]
             recorded = [
                 a for a in run.attempts
-                if not a.never_began and (a.exit is None or a.exit.error_kind != "prepare")
+                if not (a.never_began or (a.live and a.started is None))
+                and (a.exit is None or a.exit.error_kind != "prepare")
             ]  # fmt: skip
             if len(lives) != len(recorded):
                 raise Lie(f"seed {self.seed}: {run.run_id} began {len(lives)} times, {len(recorded)} are recorded")
             if run.state == RunState.SUCCEEDED and (recorded[-1].exit is None or recorded[-1].exit.code != 0):
                 raise Lie(f"seed {self.seed}: {run.run_id} succeeded with {recorded[-1].exit}")
-            if run.ended:
+            if run.ended and "internal" not in run.flags:
                 written = self.files.finished.get(ref, [])
                 if not written or written[-1] != (run.epoch, run.state.value):
                     raise Lie(f"seed {self.seed}: {run.run_id} is {run.state.value}, its summary says {written[-1:]}")

@@ -47,7 +47,7 @@ def test_what_runs_inherit_is_the_shell_that_typed(standin: StandIn, monkeypatch
     assert request.shell.cwd == os.getcwd()
     assert "NOFILE" in request.shell.rlimits
     assert "BROKEN" not in request.shell.env
-    assert any("BROKEN is not UTF-8" in note for note in campaign.notes)
+    assert any("BROKEN is not UTF-8" in note for note in campaign.warnings)
 
 
 def test_nothing_is_written_on_refusal(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_launching_again_shows_the_campaign(standin: StandIn) -> None:
     before = len(standin.requests)
     third = overnight.launch(runs=sweep(), command=COMMAND)
     assert third.known
-    assert any("has ended" in note for note in third.notes)
+    assert "has ended" in third.words
     assert len(standin.requests) == before, "nothing to ask for: every run has ended"
 
 

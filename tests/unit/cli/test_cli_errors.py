@@ -134,8 +134,7 @@ def test_status_loads_what_it_needs_and_no_more(standin: StandIn, overnight: Ove
     """Guards against `status` growing slow by an import at the top of some file."""
     assert overnight("launch", "--name", "bat", "--", "true").code == 0
     code = (
-        "import sys; sys.argv = ['overnight', 'status']\n"
-        "from overnight.__main__ import main\nassert main() == 0\n"
+        "import sys, overnight.__main__\nfrom overnight.cli.app import run\nassert run(['status']) == 0\n"
         "print('\\n' + ' '.join(sorted(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

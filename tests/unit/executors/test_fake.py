@@ -1,5 +1,6 @@
 """The fake executor's own knobs: what it can pretend, and that it always pretends the same."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ class Stage:
 
     def __init__(self, **table: Any) -> None:
         self.clock = FakeClock(boot=str(host_identity()["boot"]))
-        self.world = FakeWorld(self.clock, MemorySink())
+        self.sink = MemorySink()
+        self.world = FakeWorld(self.clock, self.sink)
         self.table = table
         self.window = FakeExecutor(self.world, table)
         self.heard: list[tuple[float, str, Event]] = []
@@ -144,7 +146,7 @@ class TestScripts:
         stage.run(60.0)
         stage.window.stop(stage.target(order), 1.0)
         stage.run(1.0)
-        assert stage.world.sink.files == {"/r/out/ckpt-4.pt": "4\n"}  # type: ignore[attr-defined]
+        assert stage.sink.files == {"/r/out/ckpt-4.pt": "4\n"}
         env = {"OVERNIGHT_CHECKPOINT": "/r/out/ckpt-4.pt"}
         again, ignored = stage.start(n=2, env_set=env), stage.start(n=3, env_set=env)
         stage.run(20.0)
@@ -158,7 +160,7 @@ class TestScripts:
         stage.start("bad")
         stage.start("good")
         stage.run(2.0)
-        assert stage.world.sink.files == {"/good/out/summary.csv": "ok"}  # type: ignore[attr-defined]
+        assert stage.sink.files == {"/good/out/summary.csv": "ok"}
 
 
 class TestReports:
@@ -325,8 +327,6 @@ class TestFiles:
 
 def _ticking() -> FakeClock:
     """A clock that begins now, as the claim file tells the machine's own time."""
-    import time
-
     return FakeClock(time.monotonic(), time.time(), str(host_identity()["boot"]))
 
 

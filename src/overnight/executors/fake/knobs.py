@@ -89,7 +89,7 @@ def _check_one(where: str, table: Mapping[str, Any], allowed: frozenset[str] | s
     for key in _NOT_NEGATIVE:
         value = getattr(knobs, key)
         if value is not None and value < 0:
-            faults.append(f"{where}{key}: {value} is negative")
+            faults.append(f"{where}{key}: {value:g} is negative")
     lengths = knobs.seconds if isinstance(knobs.seconds, tuple) else (knobs.seconds or 0.0,)
     if min(lengths) < 0 or list(lengths) != sorted(lengths):
         faults.append(f"{where}seconds: a time, or [least, most], is wanted")
