@@ -125,16 +125,16 @@ class Ground:
         """The pid of the living supervisor, once there is one."""
         return int(await_that(lambda: (pid := self.holder.get("pid", 0)) and alive(pid) and pid))
 
-    def keeper(self) -> int:
-        """The pid of the living keeper, once there is one."""
-
-        def look() -> int:
-            with contextlib.suppress(OSError, ValueError):
-                pid = int((self.state / "keeper.lock").read_text())
-                return pid if alive(pid) else 0
+    def keeper_pid(self) -> int:
+        """The pid of the newest keeper, dead or alive; 0 before there is one."""
+        try:
+            return int((self.state / "keeper.lock").read_text())
+        except (OSError, ValueError):
             return 0
 
-        return int(await_that(look))
+    def keeper(self) -> int:
+        """The pid of the living keeper, once there is one."""
+        return int(await_that(lambda: (pid := self.keeper_pid()) and alive(pid) and pid))
 
     def in_control(self, after_term: int, turns: int = 1) -> int:
         """The pid of a supervisor of a later term than this that has had so many turns."""

@@ -33,8 +33,9 @@ def test_six_rows_end_as_they_should(ground):
     ground.file("train.py", TRAINER)
     rows = ground.file("sweep.csv", "run_id,kind\n" + "".join(f"r{n},{kind}\n" for n, kind in enumerate(KINDS)))
     limits = ["startup=2s", "heartbeat=2s", "timeout=6s", "grace=300ms"]
+    settings = [word for limit in limits for word in ("--set", f"limits.{limit}")]
     answer = ground.overnight(
-        "launch", "--wait", "--json", "--slots", 3, *[word for limit in limits for word in ("--set", f"limits.{limit}")],
+        "launch", "--wait", "--json", "--slots", 3, *settings,
         "--set", "retry.backoff.first=200ms",  # the wait between two attempts is no part of this
         "--runs", rows, "--", "python3", "train.py", "--kind", "{kind}", "--out", "{out_dir}",
         code=1,
@@ -113,9 +114,7 @@ def test_rows_added_to_a_running_campaign_run_in_it(ground):
 
 def test_an_amended_timeout_holds_for_a_live_attempt(ground):
     """Guards against a limit that was amended and only counts from the next attempt on."""
-    campaign = ground.launch(
-        *gated(ground, 1),
-    )
+    campaign = ground.launch(*gated(ground, 1))
     await_that(lambda: ground.counts(campaign) == {"running": 1})
     ground.overnight("amend", campaign, "--set", "limits.timeout=1s", "--set", "limits.grace=200ms")
     await_that(lambda: ground.counts(campaign) == {"failed": 1})
@@ -147,7 +146,7 @@ def test_fail_fast_starts_nothing_more(ground):
 
 @pytest.mark.parametrize("verb", ["retry", "launch"])
 def test_what_has_ended_is_not_run_again(ground, verb):
-    """Guards against a cron job that types the same launch again, or a retry without a failure, and spends the night."""
+    """Guards against a cron job that types the same launch again, or a retry without a failure."""
     words = ["--name", "same", "--", "sh", "-c", "echo ran >> told"]
     campaign = ground.overnight("launch", "--wait", "--json", *words).document["campaign"]
     if verb == "launch":

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from executor_benches import Doing, LocalBench, RealClock
-from keeper_world import alive, await_that, processes_of
+from keeper_world import PATIENCE_SECONDS, alive, await_that, processes_of
 
-from overnight.executors import endings, local, recovery
+from overnight.executors import course, endings, recovery
 from overnight.executors.local import LocalExecutor
 from overnight.model.codec import replace
 from overnight.model.events import AttemptEnded, AttemptLost, AttemptNeverBegan, AttemptStarted, Event, RunFaulted
@@ -133,7 +133,7 @@ class TestOtherHosts:
 
     def test_another_host_is_unknown_until_it_answers(self, here: LocalBench, monkeypatch: pytest.MonkeyPatch) -> None:
         """A root on a shared disk: the second host took the first one's runs for dead and started them twice."""
-        monkeypatch.setattr(local, "_RECHECK_SECONDS", 0.05)
+        monkeypatch.setattr(course, "RECHECK_SECONDS", 0.05)
         claimed_by(here, "r", boot="another-boot", hostname="gpu-17")
         here.executor.adopt(here.target("r"))
         here.until(lambda: here.last("r", AttemptLost))
@@ -178,7 +178,7 @@ class TestDamage:
         self, here: LocalBench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A torn claim file: started again beside the one that lived."""
-        monkeypatch.setattr(local, "_RECHECK_SECONDS", 0.05)
+        monkeypatch.setattr(course, "RECHECK_SECONDS", 0.05)
         order = here.order("r", FOR_EVER)
         (Path(order.attempt_dir) / "started").write_text("{")
         here.executor.adopt(here.target("r"))
@@ -217,7 +217,7 @@ class TestDamage:
                 raise ValueError("strange")
             return real(directory, **known)
 
-        monkeypatch.setattr(local, "_RECHECK_SECONDS", 0.05)
+        monkeypatch.setattr(course, "RECHECK_SECONDS", 0.05)
         monkeypatch.setattr(recovery, "look", look)
         here.start("bad", Doing(code=1))
         here.start("good", Doing(code=2))
@@ -253,7 +253,9 @@ class TestKeepers:
             executor.start(bench.order(name, FOR_EVER))
         received: list[str] = []
         theirs.setblocking(False)
+        give_up = time.monotonic() + PATIENCE_SECONDS
         while len(received) < len(names):
+            assert time.monotonic() < give_up, received
             try:
                 data, fds, _, _ = socket.recv_fds(theirs, 65536, 4)
             except BlockingIOError:
@@ -266,6 +268,7 @@ class TestKeepers:
         theirs.close()
         events: list[Event] = []
         while len(events) < len(names):
+            assert time.monotonic() < give_up, events
             events += [event for _, event in executor.poll()]
         assert all(isinstance(event, AttemptNeverBegan) for event in events)
         assert len(events) == len(names) and executor.keeper_lost

@@ -1,5 +1,7 @@
 """Slots are the host's: two supervisors that know nothing of each other never share a GPU."""
 
+from itertools import pairwise
+
 from campaign_world import lines, standing
 from keeper_world import await_that
 
@@ -27,7 +29,7 @@ def test_two_roots_never_share_a_gpu(tmp_path):
     assert {gpu for *_, gpu in runs} == {"0", "1"}
     for gpu in ("0", "1"):
         mine = sorted(run for run in runs if run[2] == gpu)
-        shared = [pair for pair in zip(mine, mine[1:], strict=False) if pair[0][1] > pair[1][0]]
+        shared = [pair for pair in pairwise(mine) if pair[0][1] > pair[1][0]]
         assert not shared, shared
 
 

@@ -6,19 +6,19 @@ from typing import get_args
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from naive import stepped
 from run_events import POLICIES, any_event, campaign, moment, one_of_each, vitals
 
 from overnight.core import moves
-from overnight.core.invariants import broken
 from overnight.core.result import IllegalEvent
 from overnight.core.step import step
-from overnight.core.tables import ATTEMPT_MOVES, DISCHARGES, IN_RUN, RUN_MOVES, Ignore, Move
+from overnight.core.tables import ATTEMPT_MOVES, DISCHARGES, IN_RUN, OLD_ATTEMPT, RUN_MOVES, Ignore, Move
 from overnight.model import effects, events
 from overnight.model.campaign import Campaign, StoryEntry
 from overnight.model.codec import from_json, replace, to_json
 from overnight.model.events import Event
 from overnight.model.policy import Policy
-from overnight.model.run import Run, Vitals
+from overnight.model.run import Run, Slot, Vitals
 from overnight.model.states import AttemptState, RunState
 
 CAMPAIGN = campaign(POLICIES[0])
@@ -60,15 +60,20 @@ def runs() -> Iterator[list[Run]]:
 def test_every_pair_is_a_move_an_ignore_or_an_illegal_event(runs: list[Run]) -> None:
     """A KeyError in a handler held runs at three in the morning, one after the other."""
     assert len(runs) > 100
+    now, slot = moment(2.0), Slot("gpu:0")
     for run in runs:
-        newest = run.attempt.n if run.attempt else 0
-        for event in one_of_each(newest, moment(2.0)) + one_of_each(newest + 1, moment(2.0)):
-            try:
-                result = step(run, CAMPAIGN, event)
-            except IllegalEvent as problem:
-                assert problem.run is run and problem.event is event
-                continue
-            assert broken(result.run) == [], f"{event} of {run}"
+        n = run.attempt.n if run.attempt else 0
+        for event in one_of_each(n, now):
+            stepped(run, CAMPAIGN, event)
+        for event in one_of_each(n + 1, now):
+            if isinstance(event, events.OfAttempt):
+                assert stepped(run, CAMPAIGN, event) is None, "a word of an attempt that nobody asked for"
+        for event in one_of_each(n - 1, now):
+            if isinstance(event, events.OfAttempt) and n > 0:
+                old = stepped(run, CAMPAIGN, event)
+                assert old is not None and old.run is run and old.ignored == OLD_ATTEMPT.reason
+        for number in range(1, n + 1):
+            assert stepped(run, CAMPAIGN, events.RunPlanned(now, number, slot, 1)) is None
 
 
 def test_every_state_can_be_reached(runs: list[Run]) -> None:

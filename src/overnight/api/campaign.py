@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from overnight.api.errors import NotFound, in_words
-from overnight.api.places import Place, all_campaigns, find
+from overnight.api.places import Place, find, nearest_active
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from overnight.model.reports import StatusReport, WhyReport
     from overnight.model.requests import Answer
     from overnight.store import ReadStore
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 UNENDED = frozenset({"active", "paused", "held"})
 
 
-def open(campaign: str, root: str | Path | None = None) -> "Campaign":
+def open(campaign: str, root: "str | Path | None" = None) -> "Campaign":
     """The campaign of that name: an ID, any unique prefix of one, or its folder.
 
     Raises `NotFound` if there is none, or several.
@@ -25,14 +26,14 @@ def open(campaign: str, root: str | Path | None = None) -> "Campaign":
     return Campaign(name, place)
 
 
-def the_active_one(root: str | Path | None = None) -> "Campaign":
+def the_active_one(root: "str | Path | None" = None) -> "Campaign":
     """The one campaign that has not ended. Raises `NotFound` if there is none, or several."""
-    found = [(place, line.campaign) for place, line in all_campaigns(root) if line.state in UNENDED]
+    found = nearest_active(root)
     if len(found) == 1:
-        return Campaign(found[0][1], found[0][0])
+        return Campaign(found[0][1].campaign, found[0][0])
     if not found:
         raise NotFound("no campaign is active", "name one that has ended, or start one: overnight launch")
-    names = ", ".join(name for _, name in found[:5])
+    names = ", ".join(line.campaign for _, line in found[:5])
     raise NotFound(f"{len(found)} campaigns are active: {names}", "name the one you mean")
 
 
@@ -52,12 +53,12 @@ class Campaign:
         return f"<overnight campaign {self.id} in {self.root}>"
 
     @property
-    def root(self) -> Path:
+    def root(self) -> "Path":
         """The directory of campaigns it is in."""
         return self.place.root
 
     @property
-    def path(self) -> Path:
+    def path(self) -> "Path":
         """Its folder."""
         return self.place.root / "campaigns" / self.id
 
@@ -83,8 +84,8 @@ class Campaign:
                 after=after,
                 state=state,
                 all=all,
-                supervisor=queries.supervisor_report(self.place.state),
-                root=str(self.root),
+                supervisor=queries.supervisor_report(self.place.state_name),
+                root=self.place.root_name,
             )
 
     def why(self, run_id: str | None = None) -> "WhyReport":
@@ -119,10 +120,10 @@ class Campaign:
 
     def amend(
         self,
-        file: str | Path | None = None,
+        file: "str | Path | None" = None,
         *,
         settings: Sequence[str] = (),
-        runs: str | Path | None = None,
+        runs: "str | Path | None" = None,
         drop: Sequence[str] = (),
         env: bool = False,
         why: str = "",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from overnight.api.asking import ask
 from overnight.api.campaign import UNENDED, Campaign
 from overnight.api.errors import Refused, in_words
-from overnight.api.places import Place, launch_root, place_of
+from overnight.api.places import Place, place_of, root_name
 from overnight.api.shell import by, code_of, this_shell, workdir
 from overnight.model.codec import Struct
 from overnight.model.requests import Launch
@@ -114,7 +114,7 @@ def prepare(
             cwd=here,
             devices=len(devices),
         )
-        place = place_of(launch_root(root))
+        place = place_of(root_name(root))
     folder = workdir(frozen.policy.cwd, here if path is None else (here / path).parent)
     if not folder.is_dir():
         raise Refused(f"the folder that commands should run in is not there: {folder}", "correct `cwd`")
@@ -148,7 +148,7 @@ def start(prepared: Prepared, *, fresh: bool = False, env: Mapping[str, str] | N
             state = state_dir(place.root, os.environ)
         except OSError as problem:
             raise Refused(f"{place.root} cannot be made: {problem.strerror}", "choose another --root") from problem
-    place = Place(place.root, state)
+    place = Place(place.root_name, str(state))
     request = Launch(
         id=new_request_id(),
         by=by(),
@@ -209,7 +209,7 @@ def _known(prepared: Prepared, fresh: bool) -> "Record | None":
     of the same name computes something else (unless `fresh`)."""
     from overnight.store import ReadStore
 
-    if not prepared.place.database.exists():
+    if not prepared.place.begun:
         return None
     frozen = prepared.frozen
     with in_words():

@@ -3,81 +3,126 @@
 A root that was given (`--root`) is the only one looked at. Else: `$OVERNIGHT_ROOT`, then `./overnight-runs`,
 then every root that a launch of this user has remembered. The first that holds the campaign answers; that is
 safe because a name holds the digest of what is computed, so a stranger's campaign cannot take it.
+
+Strings and `os.path` here: pathlib alone is a tenth of what `status` may cost.
 """
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeVar
 
-from overnight.api.errors import NotFound, in_words
+from overnight.api.errors import NotFound, OvernightError, in_words
 from overnight.model.codec import Struct
 from overnight.model.reports import CampaignLine
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from overnight.store import ReadStore
+
+T = TypeVar("T")
+
 DEFAULT_ROOT = "overnight-runs"
+_DATABASE = "overnight.db"
+_POINTER = ".overnight-state.json"  # of artifacts.roots
+_UNENDED = frozenset({"active", "paused", "held"})
 
 
 class Place(Struct, frozen=True):
-    """A root and where its database, inbox and secrets are on this host."""
+    """A root and where its database, inbox and secrets are on this host. Both absolute."""
 
-    root: Path
-    state: Path
+    root_name: str
+    state_name: str
 
     @property
-    def database(self) -> Path:
+    def root(self) -> "Path":
+        """The directory of campaigns."""
+        from pathlib import Path
+
+        return Path(self.root_name)
+
+    @property
+    def state(self) -> "Path":
+        """The local directory of database, inbox and secrets."""
+        from pathlib import Path
+
+        return Path(self.state_name)
+
+    @property
+    def database(self) -> str:
         """The database file, which may not exist yet."""
-        return self.state / "overnight.db"
+        return os.path.join(self.state_name, _DATABASE)
+
+    @property
+    def begun(self) -> bool:
+        """Something has been launched here."""
+        return os.path.exists(self.database)
 
 
-def launch_root(root: str | Path | None) -> Path:
+def launch_root(root: "str | Path | None") -> "Path":
     """The root that a launch writes to, absolute; it need not exist."""
+    from pathlib import Path
+
+    return Path(root_name(root))
+
+
+def root_name(root: "str | Path | None") -> str:
+    """The same as text."""
     chosen = root if root is not None else os.environ.get("OVERNIGHT_ROOT") or DEFAULT_ROOT
-    return Path(chosen).expanduser().absolute()
+    return os.path.abspath(os.path.expanduser(chosen))
 
 
-def place_of(root: Path) -> Place:
+def place_of(root: str) -> Place:
     """The place of a root, found without writing anything. Before the first launch: where it will likely be."""
+    usual = os.path.join(root, ".state")
+    if os.path.exists(os.path.join(usual, _DATABASE)) and not os.path.exists(os.path.join(root, _POINTER)):
+        return Place(root, usual)  # what the room of roots would say, too, after its own import
+    from pathlib import Path
+
     from overnight.artifacts.roots import find_state_dir
 
-    state = find_state_dir(root) or os.environ.get("OVERNIGHT_STATE") or root / ".state"
-    return Place(root, Path(state).absolute())
+    state = find_state_dir(Path(root)) or os.environ.get("OVERNIGHT_STATE") or usual
+    return Place(root, os.path.abspath(state))
 
 
-def places_to_look(root: str | Path | None = None) -> Iterator[Place]:
+def places_to_look(root: "str | Path | None" = None) -> Iterator[Place]:
     """Places that may hold a campaign, nearest first, each once; those without a database are left out."""
-    seen: set[Path] = set()
+    seen: set[str] = set()
     for candidate in _roots(root):
-        if candidate in seen:
-            continue
-        seen.add(candidate)
-        place = place_of(candidate)
-        if place.database.exists():
-            yield place
+        if candidate not in seen:
+            seen.add(candidate)
+            place = place_of(candidate)
+            if place.begun:
+                yield place
 
 
-def _roots(root: str | Path | None) -> Iterator[Path]:
+def _roots(root: "str | Path | None") -> Iterator[str]:
     if root is not None:
-        yield launch_root(root)
+        yield root_name(root)
         return
     if os.environ.get("OVERNIGHT_ROOT"):
-        yield launch_root(None)
-    yield Path(DEFAULT_ROOT).absolute()
+        yield root_name(None)
+    yield os.path.abspath(DEFAULT_ROOT)
     from overnight.artifacts.roots import known_roots
 
     here = os.uname().nodename
     for known in known_roots():
         if known.host == here:
-            yield Path(known.root)
+            yield os.path.abspath(known.root)
 
 
-def find(campaign: str, root: str | Path | None = None) -> tuple[Place, str]:
+def find(campaign: str, root: "str | Path | None" = None) -> tuple[Place, str]:
     """The place and full ID of the campaign named by ID, unique prefix or folder. Raises `NotFound`."""
     if not campaign:
         raise NotFound("no campaign was named", "overnight status lists them")
     folder = _as_folder(campaign)
     if folder is not None:
-        root, campaign = folder.parent.parent, folder.name
-    for place in places_to_look(root):
-        names = _matching(place, campaign)
+        root, campaign = os.path.dirname(os.path.dirname(folder)), os.path.basename(folder)
+
+    def matching(place: Place, store: "ReadStore") -> list[str]:
+        return sorted(name for name in store.campaign_ids() if name.startswith(campaign))
+
+    for place, names in _asked(root, matching):
         if campaign in names or len(names) == 1:
             return place, campaign if campaign in names else names[0]
         if names:
@@ -87,9 +132,57 @@ def find(campaign: str, root: str | Path | None = None) -> tuple[Place, str]:
     raise _unknown(campaign, root)
 
 
-def _unknown(campaign: str, root: str | Path | None) -> NotFound:
+def all_campaigns(root: "str | Path | None" = None) -> list[tuple[Place, CampaignLine]]:
+    """Every campaign of the places to look, newest first."""
+    found = [(place, line) for place, lines in _asked(root, _lines) for line in lines]
+    found.sort(key=lambda pair: pair[1].created_at, reverse=True)
+    return found
+
+
+def nearest_active(root: "str | Path | None" = None) -> list[tuple[Place, CampaignLine]]:
+    """The campaigns that have not ended, of the nearest place that has any."""
+    for place, lines in _asked(root, _lines):
+        active = [(place, line) for line in lines if line.state in _UNENDED]
+        if active:
+            return active
+    return []
+
+
+def _lines(place: Place, store: "ReadStore") -> list[CampaignLine]:
+    from overnight import queries
+
+    return queries.campaigns(store, place.root_name)
+
+
+def _asked(
+    root: "str | Path | None", question: "Callable[[Place, ReadStore], list[T]]"
+) -> Iterator[tuple[Place, list[T]]]:
+    """A question to each place in turn. A database that cannot be read (damaged, or of a newer version) keeps
+    nobody from the others; only if nobody answers at all is it an error."""
+    from overnight.store import ReadStore
+
+    problem: OvernightError | None = None
+    answered = False
+    for place in places_to_look(root):
+        try:
+            with in_words():
+                store = ReadStore(place.database)
+                try:
+                    answer = question(place, store)
+                finally:
+                    store.close()
+        except OvernightError as fault:
+            problem = problem or fault
+            continue
+        answered = answered or bool(answer)
+        yield place, answer
+    if problem is not None and not answered:
+        raise problem
+
+
+def _unknown(campaign: str, root: "str | Path | None") -> NotFound:
     if root is not None:
-        return NotFound(f"no campaign {campaign!r} under {launch_root(root)}", "overnight status --root DIR lists them")
+        return NotFound(f"no campaign {campaign!r} under {root_name(root)}", "overnight status --root DIR lists them")
     from overnight.artifacts.roots import known_roots
 
     elsewhere = next((known for known in known_roots() if known.campaign.startswith(campaign)), None)
@@ -103,40 +196,13 @@ def _unknown(campaign: str, root: str | Path | None) -> NotFound:
     return NotFound(f"no campaign {campaign!r}", "overnight status lists what there is; --root names another root")
 
 
-def all_campaigns(root: str | Path | None = None) -> list[tuple[Place, CampaignLine]]:
-    """Every campaign of the places to look, newest first."""
-    from overnight import queries
-    from overnight.store import ReadStore
-
-    found = []
-    for place in places_to_look(root):
-        with in_words():
-            store = ReadStore(place.database)
-            try:
-                found += [(place, line) for line in queries.campaigns(store, str(place.root))]
-            finally:
-                store.close()
-    found.sort(key=lambda pair: pair[1].created_at, reverse=True)
-    return found
-
-
-def _matching(place: Place, prefix: str) -> list[str]:
-    from overnight.store import ReadStore
-
-    with in_words():
-        store = ReadStore(place.database)
-        try:
-            return sorted(name for name in store.campaign_ids() if name.startswith(prefix))
-        finally:
-            store.close()
-
-
-def _as_folder(campaign: str) -> Path | None:
+def _as_folder(campaign: str) -> str | None:
     """A path to a campaign's folder, if it was written as a path."""
     if "/" not in campaign and campaign not in {".", ".."}:
         return None
-    folder = Path(campaign).expanduser().resolve()
-    for candidate in (folder, *folder.parents):  # a folder inside of it means it, too
-        if candidate.parent.name == "campaigns":
-            return candidate
+    folder = os.path.realpath(os.path.expanduser(campaign))
+    while os.path.dirname(folder) != folder:  # a folder inside of it means it, too
+        if os.path.basename(os.path.dirname(folder)) == "campaigns":
+            return folder
+        folder = os.path.dirname(folder)
     raise NotFound(f"{campaign} is no campaign's folder", "they are <root>/campaigns/<campaign>")

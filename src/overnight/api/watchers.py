@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from overnight.api.errors import NotFound, Unreachable, in_words
-from overnight.api.places import Place, launch_root, place_of, places_to_look
+from overnight.api.places import Place, launch_root, place_of, places_to_look, root_name
 from overnight.api.shell import by
 from overnight.model.requests import StopSupervisor
 from overnight.supervisor import inbox, keep
@@ -26,7 +26,7 @@ def place(root: str | Path | None = None) -> Place:
         if found:
             roots = ", ".join(str(known.root) for known in found[:5])
             raise NotFound(f"there are {len(found)} roots: {roots}", "say which: --root DIR")
-    here = place_of(launch_root(root))
+    here = place_of(root_name(root))
     if not here.root.is_dir():
         raise NotFound(f"there is no root {here.root}", "overnight launch makes it, or name another: --root DIR")
     return here
@@ -78,4 +78,4 @@ def report(where: Place) -> "SupervisorReport":
     """Whether somebody is watching."""
     from overnight import queries
 
-    return queries.supervisor_report(where.state)
+    return queries.supervisor_report(where.state_name)

@@ -33,7 +33,7 @@ the trace of an internal error.
 
 def document() -> str:
     """The whole page."""
-    context = click.Context(cli, info_name="overnight")
+    context = click.Context(cli, info_name="overnight", **cli.context_settings)
     parts = [_HEAD]
     for section in SECTIONS:
         parts.append(f"\n## {section.capitalize()}\n")

@@ -39,14 +39,14 @@ def command(
     """
     from overnight.api.campaign import Campaign
     from overnight.api.campaign import open as open_campaign
+    from overnight.api.places import all_campaigns, nearest_active
 
     if campaign:
         found = open_campaign(campaign, root)
     else:
-        lines = _lines(root)
-        active = [(place, line) for place, line in lines if line.state in _ACTIVE]
+        active = nearest_active(root)
         if len(active) != 1:
-            _list(lines, as_json)
+            _list(all_campaigns(root), as_json)
             return 0
         found = Campaign(active[0][1].campaign, active[0][0])
     if as_json:
@@ -56,9 +56,6 @@ def command(
     else:
         show(found)
     return 0
-
-
-_ACTIVE = frozenset({"active", "paused", "held"})
 
 
 def show(campaign: "Campaign") -> None:
@@ -142,12 +139,6 @@ def _page(report: "StatusReport") -> None:
     speak.table([row(run) for run in report.runs], painted=1)
     if report.next_after:
         speak.say(f"more: overnight status {report.campaign} --after {report.next_after}")
-
-
-def _lines(root: str | None) -> "list[tuple[Place, CampaignLine]]":
-    from overnight.api.places import all_campaigns
-
-    return all_campaigns(root)
 
 
 def _list(lines: "list[tuple[Place, CampaignLine]]", as_json: bool) -> None:

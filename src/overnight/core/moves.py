@@ -66,8 +66,8 @@ def _end(run: Run, state: RunState, at: Moment, cause: str, words: str) -> Step:
 def planned(run: Run, campaign: Campaign, event: Event) -> Step:
     """A slot is there: the next attempt is asked for."""
     assert isinstance(event, _e.RunPlanned)
-    if run.attempt is not None and event.n <= run.attempt.n:
-        raise _IllegalEvent(run, event)  # numbers are never reused
+    if event.n <= (0 if run.attempt is None else run.attempt.n):
+        raise _IllegalEvent(run, event)  # numbered from 1, never reused
     usable = [c for c in run.checkpoints if c not in run.excluded]
     resume_from = usable[0] if usable and not run.scratch else None
     path = campaign.policy.checkpoint.path
@@ -198,14 +198,20 @@ def discharged(run: Run, campaign: Campaign, event: Event) -> Step:
 def queued(run: Run, campaign: Campaign, event: Event) -> Step:
     """A batch system has it."""
     assert isinstance(event, _e.AttemptQueued)
-    attempt = replace(_newest(run), state=AttemptState.QUEUED, job=event.job, lost_since=None)
+    attempt = replace(_newest(run), job=event.job)
+    run = _with_attempt(run, attempt)
+    if attempt.started is not None or attempt.stop is not None:
+        return found(run, campaign, event)  # lost, and this is an old word of it: it cannot go back before its start
+    attempt = replace(attempt, state=AttemptState.QUEUED, lost_since=None)
     return Step(_with_attempt(run, attempt), words=f"queued as {event.job}")
 
 
 def starting(run: Run, campaign: Campaign, event: Event) -> Step:
     """A shim exists."""
-    attempt = replace(_newest(run), state=AttemptState.STARTING, lost_since=None)
-    return Step(_with_attempt(run, attempt))
+    attempt = _newest(run)
+    if attempt.started is not None or attempt.stop is not None:
+        return found(run, campaign, event)
+    return Step(_with_attempt(run, replace(attempt, state=AttemptState.STARTING, lost_since=None)))
 
 
 def started(run: Run, campaign: Campaign, event: Event) -> Step:
@@ -226,7 +232,7 @@ def started_stopping(run: Run, campaign: Campaign, event: Event) -> Step:
 
 
 def never_began(run: Run, campaign: Campaign, event: Event) -> Step:
-    """Nothing ran and nothing will: it is started again under the next number, uncounted."""
+    """Nothing ran and nothing will: no stop or bound of it is owed, the next number is started, uncounted."""
     assert isinstance(event, _e.AttemptNeverBegan)
     attempt = replace(_newest(run), state=AttemptState.ENDED, never_began=True, counted=False, ended=event.at)
     run = _with_attempt(run, attempt)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from overnight.model.campaign import Campaign
 from overnight.model.codec import Struct
 from overnight.model.policy import RowPolicy
+from overnight.model.states import RunState
 
 
 class Standing(Struct, frozen=True):
@@ -20,6 +21,8 @@ def room(standing: Standing) -> int:
     campaign = standing.campaign
     if campaign.paused or campaign.cancelling:
         return 0
+    if campaign.policy.fail_fast and campaign.counts.get(RunState.VERIFYING.value):
+        return 0  # it may be the one that failed: its slot is free before that is known
     return max(0, min(campaign.slots - standing.live, standing.queued))
 
 

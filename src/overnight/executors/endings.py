@@ -102,9 +102,9 @@ class Endings:
 
     # --- without the shim ----------------------------------------------------------------------------------
 
-    def hear(self, watched: Watched, orphans: list[int]) -> None:
+    def hear(self, watched: Watched, orphans: list[object]) -> None:
         """The keeper says which processes of a dead shim fell to it. It ends them itself: we follow."""
-        started = [(pid, process_start_ticks(pid)) for pid in orphans]
+        started = [(pid, process_start_ticks(pid)) for pid in orphans if isinstance(pid, int)]
         watched.orphans = [(pid, ticks) for pid, ticks in started if ticks is not None]
         watched.word_of_keeper = True
 

@@ -10,21 +10,17 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
-from overnight.executors import recovery
-from overnight.executors.endings import Endings
+from overnight.executors import course
 from overnight.executors.gpus import MemoryWatch
-from overnight.executors.records import Bound, DamagedRecord, read_bound, read_claim, write_bound
+from overnight.executors.records import Bound, read_bound, write_bound
 from overnight.executors.slots import SlotBook
 from overnight.executors.timers import Action, Timers
 from overnight.executors.watched import Phase, Watched
 from overnight.executors.wire import KeeperGone, KeeperWire
 from overnight.model.events import (
     AttemptEnded,
-    AttemptFound,
     AttemptLost,
     AttemptNeverBegan,
-    AttemptStarted,
-    AttemptStarting,
     Event,
     RunFaulted,
 )
@@ -32,10 +28,7 @@ from overnight.model.run import Slot
 from overnight.model.states import AttemptState
 from overnight.model.time import Moment
 from overnight.ports import AttemptRef, Busy, Clock, Placement, RunRef, SlotRequest, StartOrder
-from overnight.shim.shim import claim, process_start_ticks
 
-_LOOKS_AT_CLAIM = (0.02, 0.1, 0.5, 1.0)  # seconds after the fork, after the look before; the last one repeats
-_RECHECK_SECONDS = 30.0  # of an attempt whose fate nobody here can tell
 _ENDED_KEPT = 4096
 
 
@@ -70,8 +63,9 @@ class LocalExecutor:
         self._epoll = select.epoll()
         self._epoll.register(self._wake_fd, select.EPOLLIN)
         self._slots = SlotBook(slots_dir, memory if memory is not None else MemoryWatch(self._wake))
-        self._endings = Endings(self)
+        self._course = course.Course(self)
         self._keeper_lost = False
+        self._awaits_room = False
         self._keeper: KeeperWire | None = None
         if keeper_socket is not None:
             self._keeper = KeeperWire(keeper_socket)
@@ -111,11 +105,11 @@ class LocalExecutor:
                 locks = f"its lock file cannot be used: {error.strerror}"
             if isinstance(locks, str):
                 self._slots.passed(order.slot)
-                self._give_up(watched, f"slot {order.slot.name} is not free: {locks}")
+                self._course.give_up(watched, f"slot {order.slot.name} is not free: {locks}")
             elif self._keeper is None:
                 for fd in locks:
                     os.close(fd)
-                self._give_up(watched, "there is no keeper to start it")
+                self._course.give_up(watched, "there is no keeper to start it")
             else:
                 self._tell_keeper(self._keeper, order.attempt_dir, locks)
 
@@ -126,7 +120,7 @@ class LocalExecutor:
                 return
             known = self._watched.get(target.attempt_dir)
             if known is not None:
-                self._repeat(known)
+                self._course.repeat(known)
                 return
             attempt = target.attempt
             watched = Watched(target.ref, attempt.n, target.attempt_dir, attempt.slot, None)
@@ -136,7 +130,7 @@ class LocalExecutor:
                 watched.lost = "it was lost"
             self._watched[target.attempt_dir] = watched
             self._slots.passed(attempt.slot)
-            self.settle(watched, self._look(watched))
+            self._course.settle(watched, self._course.look(watched))
 
     def stop(self, target: AttemptRef, grace: float) -> None:
         """End its tree within `grace` (and what its shim needs after it). Again: the shorter grace counts."""
@@ -147,7 +141,7 @@ class LocalExecutor:
                 self.adopt(target)
             watched = self._watched.get(target.attempt_dir)
             if watched is not None:
-                self._stop(watched, grace)
+                self._course.stop(watched, grace)
 
     def set_bound(self, target: AttemptRef, seconds: float | None, grace: float) -> None:
         """Replace the shim's bound. Raises OSError if it cannot be written: the old one is in force then."""
@@ -201,8 +195,10 @@ class LocalExecutor:
                 os.close(self._wake_fd)
 
     def _wake(self) -> None:
-        with contextlib.suppress(OSError):  # closed meanwhile, or woken often enough
-            os.eventfd_write(self._wake_fd, 1)
+        with self._lock:  # once closed, the number may be another file's
+            if not self._epoll.closed:
+                with contextlib.suppress(BlockingIOError):  # woken often enough
+                    os.eventfd_write(self._wake_fd, 1)
 
     def _serve(self, fd: int, mask: int) -> None:
         if fd == self._wake_fd:
@@ -211,7 +207,7 @@ class LocalExecutor:
         elif self._keeper is not None and fd == self._keeper.fileno():
             self._hear_keeper(self._keeper)
         elif (watched := self._by_pidfd.get(fd)) is not None:
-            self._guarded(watched, self._shim_ended)
+            self._guarded(watched, self._course.shim_ended)
 
     def _fire(self) -> None:
         now = self._clock.now().mono
@@ -227,9 +223,9 @@ class LocalExecutor:
                 problem = f"the executor could not follow attempt {watched.n}: {type(error).__name__}: {error}"
                 self.emit(watched.ref, RunFaulted(self._clock.now(), problem))
                 watched.phase = Phase.UNKNOWN  # looked at afresh
-                self.after(_RECHECK_SECONDS, watched, self._recheck)
+                self.after(course.RECHECK_SECONDS, watched, self._course.recheck)
 
-    # --- what endings need ---------------------------------------------------------------------------------
+    # --- the desk -----------------------------------------------------------------------------------------
 
     def moment(self) -> Moment:
         """Now."""
@@ -256,33 +252,13 @@ class LocalExecutor:
     def finish(self, watched: Watched, event: AttemptEnded | AttemptNeverBegan) -> None:
         """Its one terminal event; from now on it is not watched."""
         watched.phase = Phase.DONE
-        self._drop_pidfd(watched)
+        self.drop_pidfd(watched)
         self._watched.pop(watched.directory, None)
         self._slots.vacated(watched.slot)
         self._ended[watched.directory] = None
         if len(self._ended) > _ENDED_KEPT:
             self._ended.popitem(last=False)
         self.emit(watched.ref, event)
-
-    def settle(self, watched: Watched, verdict: recovery.Verdict, why: str = "") -> None:
-        """Act on what a look has shown. `why`: the words if it never began."""
-        at, n = self._clock.now(), watched.n
-        match verdict:
-            case recovery.Unclaimed():
-                self.finish(watched, AttemptNeverBegan(at, n, why or verdict.why))
-            case recovery.Over():
-                words = verdict.words or watched.note
-                event = AttemptEnded(at, n, verdict.exit, verdict.process, verdict.started, verdict.cause, words)
-                self.finish(watched, event)
-            case recovery.Alive():
-                self._runs(watched, verdict)
-            case recovery.ShimDied():
-                watched.process, watched.started = verdict.process, verdict.started
-                self._endings.shim_died(watched)
-            case recovery.Unknown():
-                watched.phase = Phase.UNKNOWN
-                self.report_lost(watched, verdict.words)
-                self.after(_RECHECK_SECONDS, watched, self._recheck)
 
     # --- the keeper ----------------------------------------------------------------------------------------
 
@@ -294,8 +270,9 @@ class LocalExecutor:
             self._lose_keeper(keeper)
 
     def _await_room(self, keeper: KeeperWire) -> None:
-        mask = select.EPOLLIN | (select.EPOLLOUT if keeper.waiting else 0)
-        self._epoll.modify(keeper.fileno(), mask)
+        if keeper.waiting != self._awaits_room:
+            self._awaits_room = keeper.waiting
+            self._epoll.modify(keeper.fileno(), select.EPOLLIN | (select.EPOLLOUT if keeper.waiting else 0))
 
     def _hear_keeper(self, keeper: KeeperWire) -> None:
         try:
@@ -317,121 +294,37 @@ class LocalExecutor:
     def _report(self, report: dict[str, object], descriptors: list[int]) -> None:
         watched = self._watched.get(str(report.get("dir")))
         op, pid = report.get("op"), report.get("pid")
-        if watched is not None and op == "forked" and isinstance(pid, int) and watched.phase == Phase.ORDERED:
-            self._forked(watched, pid, report.get("start_ticks"), descriptors.pop() if descriptors else None)
-        elif watched is not None and op == "fork_failed" and watched.phase == Phase.ORDERED:
+        if watched is None:
+            pass  # it has been given up meanwhile, or its end was seen first
+        elif op == "forked" and isinstance(pid, int) and watched.phase == Phase.ORDERED:
+            self._course.forked(watched, pid, report.get("start_ticks"), descriptors.pop() if descriptors else None)
+        elif op == "fork_failed" and watched.phase == Phase.ORDERED:
             self._give_up(watched, f"no process could be made for it: {report.get('message')}")
-        elif watched is not None and op == "shim_ended":
+        elif op == "shim_ended":
             orphans = report.get("orphans")
-            self._endings.hear(watched, [int(each) for each in orphans] if isinstance(orphans, list) else [])
+            self._course.endings.hear(watched, orphans if isinstance(orphans, list) else [])
             if watched.phase == Phase.ORDERED:  # the report of its fork was lost on the way
                 self._give_up(watched, "its shim ended before it had claimed it")
-        for fd in descriptors:  # of an attempt that has been given up meanwhile
+        for fd in descriptors:
             os.close(fd)
 
-    def _forked(self, watched: Watched, pid: int, start_ticks: object, pidfd: int | None) -> None:
-        watched.phase, watched.pid, watched.submitting = Phase.FORKED, pid, False
-        if pidfd is None and isinstance(start_ticks, int):
-            with contextlib.suppress(OSError):
-                pidfd = recovery.open_process(pid, start_ticks)
-        self._watch_pidfd(watched, pidfd)
-        self.emit(watched.ref, AttemptStarting(self._clock.now(), watched.n))
-        self.after(_LOOKS_AT_CLAIM[0], watched, self._look_for_claim)
-
-    # --- one attempt ---------------------------------------------------------------------------------------
-
-    def _look(self, watched: Watched, dead_pid: int = 0) -> recovery.Verdict:
-        return recovery.look(watched.directory, known=watched.process, dead_pid=dead_pid, submitting=watched.submitting)
-
     def _give_up(self, watched: Watched, why: str) -> None:
-        self.settle(watched, self._look(watched), why)
+        self._guarded(watched, lambda each: self._course.give_up(each, why))
 
-    def _recheck(self, watched: Watched) -> None:
-        if watched.phase in (Phase.UNKNOWN, Phase.ORDERED):
-            self.settle(watched, self._look(watched))
-
-    def _look_for_claim(self, watched: Watched) -> None:
-        """Its shim claims it within milliseconds; a slow disk or a frozen shim may take any time."""
-        if watched.phase != Phase.FORKED:
-            return
-        found = None
-        with contextlib.suppress(OSError, DamagedRecord):
-            found = read_claim(watched.directory)
-        if found is not None and found.by == "shim":
-            watched.phase, watched.process, watched.started = Phase.RUNNING, found.process, found.moment
-            event = AttemptStarted(self._clock.now(), watched.n, found.process, found.moment)
-            self.emit(watched.ref, event)
-            self._watch_without_pidfd(watched)
-        elif watched.pidfd is None and process_start_ticks(watched.pid) is None:
-            self._shim_ended(watched)
-        else:
-            watched.tries += 1
-            wait = _LOOKS_AT_CLAIM[min(watched.tries, len(_LOOKS_AT_CLAIM) - 1)]
-            self.after(wait, watched, self._look_for_claim)
-
-    def _runs(self, watched: Watched, verdict: recovery.Alive) -> None:
-        if watched.pidfd is None:
-            self._watch_pidfd(watched, verdict.pidfd)
-        elif verdict.pidfd is not None:
-            os.close(verdict.pidfd)
-        watched.phase, watched.pid = Phase.RUNNING, verdict.process.pid
-        watched.process, watched.started = verdict.process, verdict.started or watched.started
-        if watched.lost:
-            watched.lost = ""
-            self.emit(watched.ref, AttemptFound(self._clock.now(), watched.n))
-        self._repeat(watched)
-        self._watch_without_pidfd(watched)
-
-    def _repeat(self, watched: Watched) -> None:
-        at = self._clock.now()
-        if watched.phase == Phase.RUNNING and watched.started is not None:
-            self.emit(watched.ref, AttemptStarted(at, watched.n, watched.process, watched.started))
-        elif watched.phase == Phase.FORKED:
-            self.emit(watched.ref, AttemptStarting(at, watched.n))
-        elif watched.lost:
-            self.emit(watched.ref, AttemptLost(at, watched.n, watched.lost))
-
-    def _shim_ended(self, watched: Watched) -> None:
-        self._drop_pidfd(watched)
-        self.settle(watched, self._look(watched, watched.pid), "its shim ended before it had claimed it")
-
-    def _watch_pidfd(self, watched: Watched, pidfd: int | None) -> None:
+    def watch_pidfd(self, watched: Watched, pidfd: int | None) -> None:
+        """Hear of its shim's end by this descriptor, which is ours from now on."""
         if pidfd is not None:
             watched.pidfd = pidfd
             self._by_pidfd[pidfd] = watched
             self._epoll.register(pidfd, select.EPOLLIN)
 
-    def _drop_pidfd(self, watched: Watched) -> None:
+    def drop_pidfd(self, watched: Watched) -> None:
+        """Its shim has ended, or nobody needs to hear of it."""
         if watched.pidfd is not None:
             self._by_pidfd.pop(watched.pidfd, None)
             self._epoll.unregister(watched.pidfd)
             os.close(watched.pidfd)
             watched.pidfd = None
-
-    def _watch_without_pidfd(self, watched: Watched) -> None:
-        """Out of descriptors: slower, but never blind."""
-        if watched.pidfd is not None or watched.process is None or watched.phase != Phase.RUNNING:
-            return
-        process = watched.process
-        if process_start_ticks(process.pid) != process.start_ticks:
-            self._shim_ended(watched)
-        else:
-            self.after(1.0, watched, self._watch_without_pidfd)
-
-    def _stop(self, watched: Watched, grace: float) -> None:
-        if watched.phase in (Phase.ORDERED, Phase.FORKED):
-            try:
-                claim(watched.directory, "supervisor")  # its shim, if there is one, ends without a word
-            except OSError:  # a full disk: nobody can claim it now; ask its shim, or ask again
-                if watched.pidfd is None:
-                    self.after(1.0, watched, lambda again: self._stop(again, grace))
-                    return
-            else:
-                self._give_up(watched, "it was ended before it had begun")
-        if watched.phase == Phase.UNKNOWN:
-            self._repeat(watched)
-        if watched.phase in (Phase.RUNNING, Phase.FORKED):
-            self._endings.request(watched, grace)
 
 
 def _allow_descriptors() -> None:

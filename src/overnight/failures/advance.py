@@ -19,9 +19,7 @@ def last_survived(source: Source) -> int:
         low = max(floor, high - _BLOCK_BYTES)
         block = source.read_at(low, high - low)
         cut = block.find(b"\n") + 1 if low else 0
-        if cut == 0 and low:
-            cut = len(block) - 200  # one endless line: look at its end, so that the loop goes on
-        matches = [] if _no_progress(block) else list(PROGRESS.finditer(block, max(cut, 0)))
+        matches = [] if _no_progress(block) else list(PROGRESS.finditer(block, cut))
         for match in reversed(matches):
             kind = match.lastindex or 0
             number = float(match[kind])
@@ -30,7 +28,7 @@ def last_survived(source: Source) -> int:
                 seen[kind] = seen.get(kind, 0) + 1
                 if seen[kind] >= _ENOUGH:
                     return low + match.start()
-        high = low + max(cut, 1) if low else 0
+        high = low + cut if cut < len(block) // 2 else low  # the first line belongs to the block before
     return 0
 
 

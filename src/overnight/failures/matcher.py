@@ -10,7 +10,8 @@ import importlib
 from collections.abc import Callable, Sequence
 
 Hit = tuple[int, int, int]  # index of the literal, start, end
-Finder = Callable[[bytes], Sequence[Hit]]
+Buffer = bytes | bytearray
+Finder = Callable[[Buffer], Sequence[Hit]]
 
 
 @functools.lru_cache(maxsize=4)
@@ -22,14 +23,14 @@ def finder(literals: tuple[bytes, ...]) -> Finder:
         return functools.partial(_find_each, literals)
     automaton = library.BytesAhoCorasick(list(literals), implementation=library.Implementation.DFA)
 
-    def find(block: bytes) -> Sequence[Hit]:
+    def find(block: Buffer) -> Sequence[Hit]:
         hits: Sequence[Hit] = automaton.find_matches_as_indexes(block, overlapping=True)
         return hits
 
     return find
 
 
-def _find_each(literals: tuple[bytes, ...], block: bytes) -> list[Hit]:
+def _find_each(literals: tuple[bytes, ...], block: Buffer) -> list[Hit]:
     hits = []
     for index, literal in enumerate(literals):
         start = block.find(literal)

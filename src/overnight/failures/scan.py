@@ -5,14 +5,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from overnight.failures.lines import LINE_BYTES, MILD, SURVIVED, clean
-from overnight.failures.matcher import finder
+from overnight.failures.matcher import Buffer, Hit, finder
 from overnight.failures.rules import FATAL, HINT, SAID, Rule, RuleSet
 from overnight.failures.source import Source
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 512 << 10  # fits a core's cache
 KEEP = 60  # events kept per rule at either end of the log
 _TRACEBACKS = 200  # the same for tracebacks
 _TIRED = 20_000  # after so many lines in vain a literal is looked at in the last part of the log only
+_WARY = 300  # after so many, lines that differ from one looked at in nothing but digits are passed over
+_SHAPES = 4096
 _TAIL_BYTES = 4 << 20
 _BEFORE_BYTES, _AFTER_BYTES = 5000, 1500  # what `near` and `away` see
 
@@ -68,6 +70,7 @@ def scan(source: Source, rules: RuleSet) -> Scan:
     heads: list[int] = []
     late_heads: deque[int] = deque(maxlen=_TRACEBACKS)
     vain = [0] * len(literals)
+    shapes: set[bytes] = set()  # lines that matched nothing, without their digits
     done = -1  # offset of the last line looked at
     for block, base, hits in _blocks(source, literals):
         index = 0
@@ -93,11 +96,18 @@ def scan(source: Source, rules: RuleSet) -> Scan:
             meant = [literal for literal in meant if late or vain[literal] < _TIRED]
             if not meant:
                 continue
+            raw = bytes(block[start:end])
+            wary = min(vain[literal] for literal in meant) > _WARY
+            shape = raw.translate(None, b"0123456789") if wary else b""
+            if wary and shape in shapes:
+                continue
             candidates = [rule for literal in meant for rule in rules.meant[literal]]
-            event = _match(source, block[start:end], offset, candidates)
+            event = _match(source, raw, offset, candidates)
             if event is None:
                 for literal in meant:
                     vain[literal] += 1
+                if wary and len(shapes) < _SHAPES:
+                    shapes.add(shape)
             else:
                 found.setdefault(event.rule.name, Ends()).add(event)
     events = [event for ends in found.values() for event in (*ends.first, *ends.last)]
@@ -105,15 +115,20 @@ def scan(source: Source, rules: RuleSet) -> Scan:
     return Scan(events, [*heads, *late_heads])
 
 
-def _blocks(source: Source, literals: tuple[bytes, ...]) -> Iterator[tuple[bytes, int, list[tuple[int, int, int]]]]:
-    """Blocks with enough around them for whole lines; each hit comes with exactly one block."""
+def _blocks(source: Source, literals: tuple[bytes, ...]) -> Iterator[tuple[Buffer, int, list[Hit]]]:
+    """Blocks with enough around them for whole lines; each hit comes with exactly one block.
+
+    A block is only good until the next one is asked for.
+    """
     find = finder(literals)
+    buffer = bytearray(min(BLOCK_BYTES, source.size) + 2 * LINE_BYTES)
     at = 0
     while at < source.size:
         base = max(0, at - LINE_BYTES)
-        block = source.read_at(base, at - base + BLOCK_BYTES + LINE_BYTES)
-        if not block:
+        size = source.read_into(buffer, base)
+        if size <= 0:
             return
+        block: Buffer = buffer if size == len(buffer) else bytes(buffer[:size])
         low, high = at - base, at - base + BLOCK_BYTES
         hits = [hit for hit in find(block) if low <= hit[1] < high]
         if hits:
@@ -122,7 +137,7 @@ def _blocks(source: Source, literals: tuple[bytes, ...]) -> Iterator[tuple[bytes
         at += BLOCK_BYTES
 
 
-def _line_start(block: bytes, at: int) -> int:
+def _line_start(block: Buffer, at: int) -> int:
     low = max(0, at - LINE_BYTES // 2)
     newline = block.rfind(b"\n", low, at)
     return_ = block.rfind(b"\r", max(low, newline + 1), at)
@@ -130,7 +145,7 @@ def _line_start(block: bytes, at: int) -> int:
     return found + 1 if found >= 0 else low
 
 
-def _line_end(block: bytes, at: int) -> int:
+def _line_end(block: Buffer, at: int) -> int:
     high = min(len(block), at + LINE_BYTES // 2)
     newline = block.find(b"\n", at, high)
     return_ = block.find(b"\r", at, newline if newline >= 0 else high)

@@ -25,7 +25,8 @@ _NOT_EXCEPTION = re.compile(r"^(?:INFO|WARNING|ERROR|DEBUG|CRITICAL|FATAL|File|T
 # A line that is no continuation of an exception's message.
 _NEWS = re.compile(
     r"^(?:srun|slurmstepd|wandb|INFO|WARNING|ERROR|CRITICAL|DEBUG|terminate called|Fatal Python|Killed"
-    r"|\*{5}|-{8}|={8}|\[[EWIF] |Exception (?:in thread|ignored)|Root Cause|mpirun|prterun|Error in sys|E\d{4} |W\d{4} |I\d{4} )"
+    r"|\*{5}|-{8}|={8}|\[[EWIF] |Exception (?:in thread|ignored)|Root Cause|mpirun|prterun"
+    r"|Error in sys|[EWI]\d{4} )"
     r"|^\[?\d{4}[-/]\d\d[-/]\d\d[ T]|^\[rank\d+\]:\[|^\S+:\d+:\d+ \[\d+\] "
 )
 _BOX = "│╭╰┃┏┗❱┌└"

@@ -1,6 +1,7 @@
 """The supervisor's process: `python -m overnight.supervisor --state DIR --root DIR --keeper-fd N [--watch-only]`.
 
-Exit codes, which the keeper reads: 0 a person asked it to stop (or another supervisor holds the root);
+Exit codes, which the keeper reads: 0 a person asked it to stop, another supervisor holds the root, or its
+database was taken away and only a person can `rebuild` it;
 3 its keeper is gone and a new one has been brought up; anything else is its own fault.
 """
 
@@ -15,7 +16,7 @@ import sys
 from pathlib import Path
 
 from overnight.store import SqliteStore
-from overnight.supervisor.keep import keeper_command, spawn
+from overnight.supervisor.keep import database_lost, keeper_command, lost_words, spawn
 from overnight.supervisor.lock import Lock, Taken
 from overnight.supervisor.wiring import build
 
@@ -60,6 +61,9 @@ def _log_to(path: Path) -> None:
 
 
 def _supervise(root: Path, state: Path, keeper: socket.socket | None, lock: Lock, watch_only: bool) -> int:
+    if database_lost(root, state):  # not made anew here, where nobody would know what lives
+        log.error("%s; %s", *lost_words(root, state))
+        return 0
     store = SqliteStore(state / "overnight.db")
     supervisor, local, inbox, workers = build(root, state, keeper, store, watch_only=watch_only)
     supervisor.recover()

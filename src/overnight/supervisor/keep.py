@@ -19,6 +19,7 @@ from overnight.model.codec import Struct, from_json
 
 LOCK = "lock"
 STOPPED = "stopped"
+DATABASE = "overnight.db"
 KEEPER_LOCK = "keeper.lock"
 KEEPER_LOG = "keeper.log"
 SUPERVISOR_LOG = "supervisor.log"
@@ -101,6 +102,27 @@ def forget_stopped(state: Path) -> None:
     (state / STOPPED).unlink(missing_ok=True)
 
 
+# --- a lost database ---------------------------------------------------------------------------------------
+
+
+def database_lost(root: Path, state: Path) -> bool:
+    """Whether campaigns were launched from this state, and its database is not there any more. An empty one in
+    its place would know nothing of what has run and what lives."""
+    if (state / DATABASE).exists():
+        return False
+    launched = any(state.glob("launch/*.env"))
+    # A root's own state has seen all of its campaigns; elsewhere they may be another host's.
+    return launched or (state == root / ".state" and any(root.glob("campaigns/*/manifest.json")))
+
+
+def lost_words(root: Path, state: Path) -> tuple[str, str]:
+    """What is said of it, and what to do."""
+    return (
+        f"the database {state / DATABASE} is missing, and {root} holds campaigns that it knew",
+        f"overnight rebuild --root {root} makes a new one from the campaign files; nothing was started",
+    )
+
+
 # --- bringing it up ----------------------------------------------------------------------------------------
 
 
@@ -122,6 +144,8 @@ def ensure_keeper(
     A supervisor that lives but whose counter stands still counts as up here: its keeper or an `Overseer`
     replaces it, and what is asked of it meanwhile waits in the inbox.
     """
+    if database_lost(root, state):
+        raise CannotSupervise(*lost_words(root, state))
     first = read_beat(state)
     if first is not None and is_alive(first):
         return

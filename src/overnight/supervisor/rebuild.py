@@ -36,16 +36,20 @@ _COMMIT_EVERY = 2000  # runs
 
 
 def set_aside_database(state: Path) -> Path | None:
-    """Rename the database (and its journal) out of the way; its new name, or None if there was none."""
+    """Rename the database (and its journal) out of the way; its new name, or None if there was none.
+
+    A journal alone goes, too: sqlite would take it for the new database's.
+    """
     old = state / "overnight.db"
     aside = state / f"overnight.db.{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}"
-    if not old.exists():
-        return None
+    there = old.exists()
     for suffix in ("-wal", "-shm", ""):
         piece = old.with_name(old.name + suffix)
         if piece.exists():
             piece.rename(aside.with_name(aside.name + suffix))
-    return aside
+    return aside if there else None
+
+
 _LIMIT_OF: dict[str, LimitName] = {
     "timeout.wall": "timeout",
     "timeout.attempt": "attempt_timeout",

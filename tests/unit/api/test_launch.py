@@ -261,3 +261,33 @@ def test_results_are_the_summaries_that_are_there(standin: StandIn) -> None:
         folder.mkdir(parents=True)
         (folder / "summary.json").write_text(text)
     assert campaign.results() == [{"run_id": "a", "ok": True}]
+
+
+def test_a_damaged_root_keeps_nobody_from_the_others(standin: StandIn, tmp_path: Path) -> None:
+    """Guards against one old, broken database in some forgotten folder making every name unknown."""
+    campaign = overnight.launch(runs=sweep(), command=COMMAND, name="bat")
+    broken = tmp_path / "here" / "broken"
+    (broken / ".state").mkdir(parents=True)
+    (broken / ".state" / "overnight.db").write_bytes(b"no database" * 1000)
+    os.environ["OVERNIGHT_ROOT"] = str(broken)
+    try:
+        assert overnight.open("bat").id == campaign.id
+        with pytest.raises(Unreachable, match="no database"):
+            overnight.open("nix", root=broken)
+    finally:
+        del os.environ["OVERNIGHT_ROOT"]
+
+
+def test_the_shortcut_to_the_state_agrees_with_the_room_of_roots(standin: StandIn, root: Path, tmp_path: Path) -> None:
+    """Guards against a reader that looks into another database than the supervisor writes."""
+    from overnight.api import places
+    from overnight.artifacts import roots
+
+    assert places._POINTER == roots.POINTER
+    assert places._DATABASE == roots.DATABASE
+    assert places.place_of(str(root)).state == roots.find_state_dir(root)
+    elsewhere = tmp_path / "state"
+    elsewhere.mkdir()
+    (elsewhere / "overnight.db").touch()
+    (root / roots.POINTER).write_text(f'{{"{os.uname().nodename}": "{elsewhere}"}}')
+    assert places.place_of(str(root)).state == elsewhere == roots.find_state_dir(root)

@@ -69,7 +69,7 @@ def test_our_own_fault_is_one_line_and_a_file(overnight: Overnight, monkeypatch:
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("division by\nzero")
 
-    monkeypatch.setattr(places, "all_campaigns", broken)
+    monkeypatch.setattr(places, "nearest_active", broken)
     said = overnight("status")
     assert said.code == 4
     assert said.err.startswith("error: internal: ZeroDivisionError: division by zero\n")
@@ -124,10 +124,10 @@ def with_source() -> dict[str, str]:
 
 
 HEAVY = {
-    *("asyncio", "rich", "platformdirs", "psutil", "rfc8785", "pynvml", "tomllib", "subprocess", "multiprocessing"),
+    *("asyncio", "rich", "pathlib", "hashlib", "platformdirs", "psutil", "rfc8785", "pynvml", "tomllib", "subprocess"),
     *("socket", "logging", "tempfile", "csv", "concurrent", "ssl", "http", "email", "html", "xml", "argparse"),
 }
-OURS = ("api", "cli", "model", "ports", "queries", "store", "artifacts", "core")
+OURS = ("api", "cli", "model", "ports", "queries", "store", "core")
 
 
 def test_status_loads_what_it_needs_and_no_more(standin: StandIn, overnight: Overnight) -> None:

@@ -285,6 +285,17 @@ def test_a_lost_attempt_that_starts_is_no_longer_lost() -> None:
     assert (tale.attempt_state, tale.run.cause) == (AttemptState.RUNNING, "started")
 
 
+@pytest.mark.parametrize("word", [e.AttemptStarting(at(0), 1), e.AttemptQueued(at(0), 1, "job-9")])
+def test_an_old_word_of_a_lost_attempt_does_not_undo_its_start(word: e.Event) -> None:
+    """Lost while running, then its "starting" came late: after that a "never began" was believed of it."""
+    tale = Tale()
+    tale.begin()
+    tale.step(e.AttemptLost(tale.now, 1, "no answer"))
+    tale.step(word)
+    assert tale.attempt_state == AttemptState.RUNNING
+    assert tale.step(e.AttemptNeverBegan(tale.now, 1, "claimed")).ignored is not None
+
+
 def test_a_node_that_is_known_to_be_lost_ends_it() -> None:
     """Another boot of the host: ended, free, elsewhere."""
     tale = Tale(gpus=2)

@@ -1,0 +1,164 @@
+"""A root of its own for one series: fresh directories, its own host slots, and nothing left running at its end.
+
+Fresh, because ext4 is slow on inodes that were just freed: a series that comes after a clean-up would pay for it.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from overnight.shim.shim import descendants, process_stat
+
+SOURCE = Path(__file__).resolve().parent.parent / "src"
+CLIENT = [sys.executable, "-m", "overnight"]
+TICK = os.sysconf("SC_CLK_TCK")
+PATIENCE_SECONDS = 600.0
+
+
+class Ground:
+    """One root, with its state, its slots and its home."""
+
+    def __init__(self, base: Path) -> None:
+        self.base, self.work, self.root, self.state = base, base / "work", base / "root", base / "root" / ".state"
+        for folder in (self.work, base / "home"):
+            folder.mkdir(parents=True)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("OVERNIGHT_", "CUDA_"))}
+        self.env = kept | {
+            "HOME": str(base / "home"),
+            "XDG_STATE_HOME": str(base / "home" / "state"),
+            "OVERNIGHT_ROOT": str(self.root),
+            "OVERNIGHT_SLOTS_DIR": str(base / "slots"),
+            "CUDA_VISIBLE_DEVICES": "",
+            "PYTHONPATH": str(SOURCE),
+        }
+
+    # --- clients -------------------------------------------------------------------------------------------
+
+    def overnight(self, *words: object, code: int = 0) -> Any:
+        """Type `overnight WORDS --json`; its document."""
+        done = subprocess.run(
+            [*CLIENT, *map(str, words)], env=self.env, cwd=self.work, capture_output=True, text=True,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        if done.returncode != code:
+            raise SystemExit(f"overnight {words}: exit {done.returncode}\n{done.stdout}{done.stderr}{self.last_words()}")
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+    def rows(self, count: int, name: str = "rows.csv") -> Path:
+        """A CSV of so many rows."""
+        path = self.work / name
+        path.write_text("n\n" + "\n".join(map(str, range(count))) + "\n")
+        return path
+
+    def launch(self, *words: object) -> str:
+        """The campaign's name."""
+        return str(self.overnight("launch", "--json", *words)["campaign"])
+
+    # --- looking -------------------------------------------------------------------------------------------
+
+    def record(self, campaign: str) -> dict[str, Any]:
+        """The campaign's record, from the store: cheap to look at often."""
+        import sqlite3
+
+        connection = sqlite3.connect(f"file:{self.state}/overnight.db?mode=ro", uri=True, timeout=30)
+        try:
+            row = connection.execute("SELECT body FROM campaign WHERE id = ?", (campaign,)).fetchone()
+        finally:
+            connection.close()
+        return dict(json.loads(row[0])) if row else {}
+
+    def until_ended(self, campaign: str) -> dict[str, Any]:
+        """Wait until the campaign and all that it owes are done."""
+        path = self.root / "campaigns" / campaign / "campaign.json"
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            record = self.record(campaign)
+            if record.get("ended") is not None:
+                return record
+            time.sleep(0.02)
+        raise SystemExit(f"{path}: not done in {PATIENCE_SECONDS:g} s{self.last_words()}")
+
+    @property
+    def holder(self) -> dict[str, Any]:
+        """What the newest supervisor wrote about itself; empty before there is one."""
+        try:
+            return dict(json.loads((self.state / "lock").read_text().strip("\0 \n")))
+        except (OSError, ValueError):
+            return {}
+
+    def supervisor(self) -> int:
+        """The pid of the supervisor."""
+        return int(self.holder["pid"])
+
+    def keeper(self) -> int:
+        """The pid of the keeper."""
+        return int((self.state / "keeper.lock").read_text())
+
+    def last_words(self) -> str:
+        """The end of the supervisor's log, for a benchmark that failed."""
+        with contextlib.suppress(OSError):
+            return "\n" + (self.state / "supervisor.log").read_text()[-2000:]
+        return ""
+
+    # --- the end -------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """End everything that was started here: the keeper first, so that nobody brings anybody back."""
+        tops = []
+        with contextlib.suppress(OSError, ValueError):
+            tops = [self.keeper()]
+            if (stat := process_stat(tops[0])) is None or stat.dead or b"overnight" not in _words(tops[0]):
+                tops = []
+        told = [*tops, *(each.pid for each in descendants(*tops))]
+        for kind in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in dict.fromkeys([*told, *(each.pid for each in descendants(*tops))]):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, kind)
+
+
+def _words(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+@contextlib.contextmanager
+def fresh() -> Iterator[Path]:
+    """A new directory on the disk, removed at the end."""
+    base = Path(tempfile.mkdtemp(prefix="overnight-bench-", dir=os.environ.get("BENCH_DIR")))
+    try:
+        yield base
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def standing() -> Iterator[Ground]:
+    """A ground of which no process is left."""
+    with fresh() as base:
+        ground = Ground(base / "g")
+        try:
+            yield ground
+        finally:
+            ground.close()
+
+
+def cpu_seconds(pid: int, *, children: bool = False) -> float:
+    """CPU time that a process has used; with `children` that of the children it has reaped, too."""
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    used = int(fields[11]) + int(fields[12])
+    if children:
+        used += int(fields[13]) + int(fields[14])
+    return used / TICK
+
+
+def rss_bytes(pid: int) -> int:
+    """Resident memory of a process."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
