@@ -37,7 +37,7 @@ class Ground:
     """A home, a host's slots and a root, all in one directory; `overnight` is typed in its `work`."""
 
     def __init__(self, base: Path, root: Path | None = None, slots: Path | None = None) -> None:
-        self.base, self.work, self.root = base, base / "work", root or base / "root"
+        self.base, self.work, self.root = base, base / "work", root or base / "Zoë's root"
         self.slots = slots or base / "slots"
         for folder in (base, self.work, base / "home"):
             folder.mkdir(exist_ok=True)

@@ -287,6 +287,16 @@ class TestKeepers:
         assert "theirs-0123456789" in here.never_began("r").why
         other.close()
 
+    def test_a_slot_that_was_acquired_for_nothing_is_free_again(self, here: LocalBench) -> None:
+        """An attempt directory left by an earlier life: its run was adopted, the slot for it leaked."""
+        order = here.order("r", FOR_EVER)
+        target = here.target("r")
+        assert target.attempt.slot is order.slot
+        here.executor.adopt(target)
+        here.never_began("r")
+        here.executor.start(order)
+        assert here.acquire() == order.slot
+
 
 class LocalBenchWithout(LocalBench):
     """Orders for an executor whose keeper the test plays."""

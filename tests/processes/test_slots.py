@@ -266,6 +266,15 @@ def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     assert "cannot be used" in answer.words and str(tmp_path / "slots") in answer.words
 
 
+def test_only_what_was_acquired_is_released(book: SlotBook) -> None:
+    """An order of before a restart, given up, that freed the slot of the run which had got it since."""
+    slot = got(book.acquire(SlotRequest("c", 0)))
+    book.release(Slot(slot.name, slot.keys))
+    assert got(book.acquire(SlotRequest("c", 0))).name == "cpu:1"
+    book.release(slot)
+    assert got(book.acquire(SlotRequest("c", 0))).name == "cpu:0"
+
+
 def test_a_directory_that_was_tidied_away_is_made_again(tmp_path: Path, book: SlotBook) -> None:
     """A supervisor that could start nothing any more after somebody had cleaned /var/tmp."""
     book.release(got(book.acquire(SlotRequest("c", 0))))

@@ -23,27 +23,28 @@ echo ended $1 >> "$2"
 
 
 def sweep(ground: Ground, runs: int) -> list[object]:
-    """The words of a launch of so many counted runs; they tell into `work/told`."""
+    """The words of a launch of so many counted runs; they tell into `told`, beside the code."""
     rows = ground.file("sweep.csv", "n\n" + "".join(f"{n}\n" for n in range(runs)))
     ground.file("counted.sh", COUNTED)
-    return ["--runs", rows, "--", "sh", "counted.sh", "{n}", ground.work / "told"]
+    return ["--runs", rows, "--", "sh", "counted.sh", "{n}", ground.base / "told"]
 
 
 def told_once(ground: Ground, runs: int) -> None:
     """Every run began once, ended once, and nobody touched it."""
-    told = Counter(lines(ground.work / "told"))
+    told = Counter(lines(ground.base / "told"))
     assert told == Counter({f"{word} {n}": 1 for word in ("begun", "ended") for n in range(runs)})
 
 
 def test_killed_fifty_times(ground):
     """Guards against a supervisor whose death loses a run, starts one twice or harms a live one."""
-    campaign = ground.launch("--slots", 4, *sweep(ground, 150))
+    words = ["--slots", 4, *sweep(ground, 150)]
+    campaign = ground.launch(*words)
     for turns in itertools.islice(itertools.cycle((0, 1, 2, 5, 12)), 50):
         term = ground.holder["term"]
         os.kill(ground.supervisor(), signal.SIGKILL)
         ground.in_control(term, turns)
-    assert len(lines(ground.work / "told")) < 2 * 150, "it was over before the last kill"
-    done = ground.overnight("launch", "--wait", "--json", "--slots", 4, *sweep(ground, 150)).document
+    assert len(lines(ground.base / "told")) < 2 * 150, "it was over before the last kill"
+    done = ground.overnight("launch", "--wait", "--json", *words).document
     assert (done["campaign"], done["state"], done["counts"]) == (campaign, "succeeded", {"succeeded": 150})
     assert {run["attempts"] for run in done["runs"]} == {1}
     told_once(ground, 150)
@@ -62,12 +63,12 @@ def gated(ground: Ground, runs: int) -> list[object]:
     """The words of a launch of runs that wait for the file `work/go`."""
     rows = ground.file("gated.csv", "n\n" + "".join(f"{n}\n" for n in range(runs)))
     ground.file("gated.sh", GATED)
-    return ["--runs", rows, "--", "sh", "gated.sh", "{n}", ground.work / "told"]
+    return ["--runs", rows, "--", "sh", "gated.sh", "{n}", ground.base / "told"]
 
 
 def begun(ground: Ground, runs: int) -> None:
     """Wait until so many have begun."""
-    await_that(lambda: len([line for line in lines(ground.work / "told") if line.startswith("begun")]) == runs)
+    await_that(lambda: len([line for line in lines(ground.base / "told") if line.startswith("begun")]) == runs)
 
 
 def let_go(ground: Ground) -> None:
@@ -81,7 +82,7 @@ def kill(*pids: int) -> None:
 
 
 def none_harmed(ground: Ground, runs: int) -> None:
-    told = [line.split()[:2] for line in lines(ground.work / "told")]
+    told = [line.split()[:2] for line in lines(ground.base / "told")]
     assert sorted(told) == sorted([word, str(n)] for word in ("begun", "ended") for n in range(runs))
 
 
@@ -156,7 +157,7 @@ def test_revived_from_a_bare_shell_elsewhere(ground, tmp_path):
     ground.overnight("supervisor", "start", "--root", ground.root, env=bare, cwd=Path("/"))
     let_go(ground)
     await_that(lambda: ground.counts(campaign) == {"succeeded": 3})
-    told = [line for line in lines(ground.work / "told") if line.startswith("begun")]
+    told = [line for line in lines(ground.base / "told") if line.startswith("begun")]
     assert told == [f"begun {n} vanilla {ground.work}" for n in range(3)]
 
 
@@ -201,7 +202,7 @@ def test_in_a_container_that_never_reaps(ground):
     import json
 
     words = json.dumps([str(word) for word in ["--slots", 2, *gated(ground, 4)]])
-    inside = [sys.executable, "-c", CONTAINER, json.dumps(CLIENT), str(ground.work / "told"), words]
+    inside = [sys.executable, "-c", CONTAINER, json.dumps(CLIENT), str(ground.base / "told"), words]
     unshare = ["unshare", *([] if os.geteuid() == 0 else ["-r"]), "-p", "-f", "--mount-proc", "--kill-child"]
     done = subprocess.run([*unshare, *inside], env=ground.env, cwd=ground.work, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr + ground.logs()

@@ -115,6 +115,8 @@ def prepare(
             devices=len(devices),
         )
         place = place_of(root_name(root))
+        if frozen.policy.executor == "fake":
+            _check_knobs(frozen, path)
     folder = workdir(frozen.policy.cwd, here if path is None else (here / path).parent)
     if not folder.is_dir():
         raise Refused(f"the folder that commands should run in is not there: {folder}", "correct `cwd`")
@@ -185,6 +187,17 @@ def _campaign_file(
         f"no campaign was named, and there is no {DEFAULT_FILE} here",
         "overnight launch FILE, or overnight launch -- COMMAND…, or overnight init to begin",
     )
+
+
+def _check_knobs(frozen: "Frozen", path: Path | None) -> None:
+    """Raises Refusal with everything that is wrong in `[fake]`."""
+    from overnight.executors.fake import check_knobs
+    from overnight.model.manifest import Fault, Refusal
+
+    wrong = check_knobs(frozen.policy.fake)
+    if wrong:
+        faults = tuple(Fault(f"fake.{words}", None if path is None else path.name) for words in wrong)
+        raise Refusal(f"[fake] has {len(wrong)} faults", "see docs/reference/fake-executor.md", faults)
 
 
 def _slots(frozen: "Frozen", devices: "tuple[Device, ...]") -> int:

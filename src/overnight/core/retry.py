@@ -82,6 +82,9 @@ def decide(run: Run, campaign: Campaign, attempt: Attempt, name: str, at: Moment
     rule = CLASSES[name].retry
     limit = own_limit(policy, name)
     given = budget.by_class.get(name, 0)
+    if attempt.vitals.started_moving and attempt.seconds > policy.backoff.max:
+        # It worked for longer than we ever wait between two tries: an outage before it was over.
+        budget = replace(budget, failures=0, outage_since=None)
     budget = replace(budget, failures=budget.failures + 1)
 
     if tries(run) >= ATTEMPT_CEILING:

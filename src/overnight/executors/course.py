@@ -49,7 +49,7 @@ class Course:
             with contextlib.suppress(OSError):
                 pidfd = recovery.open_process(pid, start_ticks)
         self._desk.watch_pidfd(watched, pidfd)
-        self._desk.emit(watched.ref, AttemptStarting(self._desk.moment(), watched.n))
+        # Not a word yet: it has begun, and may well have ended, before anybody could use one.
         self._desk.after(_LOOKS_AT_CLAIM[0], watched, self._look_for_claim)
 
     def look(self, watched: Watched, dead_pid: int = 0) -> recovery.Verdict:
@@ -80,6 +80,8 @@ class Course:
         elif watched.pidfd is None and process_start_ticks(watched.pid) is None:
             self.shim_ended(watched)
         else:
+            if watched.tries == 0:
+                self._desk.emit(watched.ref, AttemptStarting(self._desk.moment(), watched.n))
             watched.tries += 1
             wait = _LOOKS_AT_CLAIM[min(watched.tries, len(_LOOKS_AT_CLAIM) - 1)]
             self._desk.after(wait, watched, self._look_for_claim)

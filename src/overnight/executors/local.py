@@ -96,6 +96,7 @@ class LocalExecutor:
         """Have the keeper fork a shim for the prepared directory. Twice: the second one changes nothing."""
         with self._lock:
             if order.attempt_dir in self._watched or order.attempt_dir in self._ended:
+                self._slots.release(order.slot)  # if it had been acquired anew for it
                 return
             watched = Watched(order.ref, order.n, order.attempt_dir, order.slot, order.attempt_id)
             self._watched[order.attempt_dir] = watched
@@ -155,6 +156,14 @@ class LocalExecutor:
     def poll(self) -> Sequence[tuple[RunRef, Event]]:
         """What happened since the last call."""
         with self._lock:
+            self.pump()
+            out, self._out = self._out, []
+            return out
+
+    def pump(self) -> bool:
+        """Hear shims and keeper and do what is due; whether `poll` has anything to tell. Most words of the keeper
+        concern nobody else."""
+        with self._lock:
             self._polling = True
             try:
                 for _ in range(8):  # a report may bring a descriptor that is readable at once
@@ -166,8 +175,7 @@ class LocalExecutor:
                 self._fire()
             finally:
                 self._polling = False
-            out, self._out = self._out, []
-            return out
+            return bool(self._out)
 
     def fileno(self) -> int | None:
         """One descriptor for the keeper, all shims and orders from other threads."""
@@ -255,6 +263,7 @@ class LocalExecutor:
         self.drop_pidfd(watched)
         self._watched.pop(watched.directory, None)
         self._slots.vacated(watched.slot)
+        self._slots.release(watched.slot)  # acquired for it and never passed on: it never began, or had begun before
         self._ended[watched.directory] = None
         if len(self._ended) > _ENDED_KEPT:
             self._ended.popitem(last=False)

@@ -40,7 +40,7 @@ class SlotBook:
     def __init__(self, directory: Path, memory: MemoryWatch | None = None) -> None:
         self._directory = str(directory)
         self._memory = memory
-        self._held: dict[tuple[str, ...], list[int]] = {}  # locks that are in our hands
+        self._held: dict[tuple[str, ...], tuple[Slot, list[int]]] = {}  # locks that are in our hands
         self._passed: dict[str, int] = {}  # keys that went to attempts we watch, and how many of them
         self._vacated: dict[str, float] = {}
         self._lowest_cpu = 0
@@ -76,8 +76,8 @@ class SlotBook:
                 self._lowest_cpu, lowest_is_ours = number, False
             if not ours and f"cpu:{number}" not in request.avoid:
                 with contextlib.suppress(_Taken):
-                    self._held[key,] = [self._lock(key, request.campaign)]
-                    return Slot(f"cpu:{number}", (key,))
+                    fd = self._lock(key, request.campaign)
+                    return self._hold(Slot(f"cpu:{number}", (key,)), [fd])
             number += 1
 
     def _acquire_gpus(self, request: SlotRequest) -> Slot | Busy:
@@ -116,8 +116,7 @@ class SlotBook:
             _close(fds)
             return Busy("; ".join(reasons), only_avoided=len(chosen) + spare >= wanted)
         entries, keys = zip(*chosen, strict=True)
-        self._held[keys] = fds
-        return Slot(f"gpu:{','.join(entries)}", keys, entries)
+        return self._hold(Slot(f"gpu:{','.join(entries)}", keys, entries), fds)
 
     def _acquire_share(self, request: SlotRequest) -> Slot | Busy:
         shares = int(1 / request.gpus + 1e-9)
@@ -156,8 +155,7 @@ class SlotBook:
                     _close(fds)
                     return None
                 keys = (key, f"{key}.share-{number}")
-                self._held[keys] = fds
-                return Slot(f"gpu:{entry}#{number}", keys, (entry,))
+                return self._hold(Slot(f"gpu:{entry}#{number}", keys, (entry,)), fds)
         except OSError:
             _close(fds)
             raise
@@ -180,9 +178,8 @@ class SlotBook:
     def take(self, slot: Slot) -> list[int] | str:
         """The locks of `slot`, to be passed on; they are the caller's. A slot that an earlier supervisor had
         acquired is locked anew; words if somebody holds it meanwhile. Raises OSError."""
-        fds = self._held.pop(slot.keys, None)
-        if fds is None:
-            fds = []
+        _, fds = self._held.pop(slot.keys, (slot, []))
+        if not fds:
             try:
                 self._make_directory()
                 for key in slot.keys:
@@ -213,13 +210,24 @@ class SlotBook:
         self._lower_cpu(slot)
 
     def release(self, slot: Slot) -> None:
-        """Give up what was acquired and not taken; anything else is left alone."""
-        _close(self._held.pop(slot.keys, ()))
-        self._lower_cpu(slot)
+        """Give up what was acquired and not taken; anything else is left alone.
+
+        That very object: a slot of the same name may have been acquired by somebody else since, and an order
+        of before a restart knows only the name.
+        """
+        held = self._held.get(slot.keys)
+        if held is not None and held[0] is slot:
+            del self._held[slot.keys]
+            _close(held[1])
+            self._lower_cpu(slot)
+
+    def _hold(self, slot: Slot, fds: list[int]) -> Slot:
+        self._held[slot.keys] = slot, fds
+        return slot
 
     def close(self) -> None:
         """Give up all that is still in our hands."""
-        for fds in self._held.values():
+        for _, fds in self._held.values():
             _close(fds)
         self._held.clear()
 

@@ -114,6 +114,9 @@ def _judge(
         return Classification(name="none")
     kernel = _kernel_event(outcome, rules)
     root = _root(case)
+    hardware = [event for event in case.roots(SAID) if event.rule.cls == "gpu.hardware"]
+    if root is not None and hardware and root.rule.cls in _BY_HARDWARE:
+        root = hardware[0]  # the driver's line may come out below the error that it explains
     killed = known.signal_of(outcome) == "SIGKILL"
     if kernel is not None and (
         root is None

@@ -88,11 +88,11 @@ SURVIVED = re.compile(
     r"|\bignor(?:e|ed|ing)\b|\bskipp(?:ed|ing)\b|\bfall(?:ing|s)? ?back\b|\bfallback\b|not a failure|non-?fatal"
     r"|\brecover(?:ed|ing)\b|\bcontinuing\b|harmless|handled gracefully|best[- ]effort|\bsucceeded (?:on|after)\b"
     r"|attempt \d+ ?(?:/|of) ?\d+|some run data (?:will|may) not be synced|proceeding without|\bdisabl(?:ing|ed)\b"
-    r"|instead of failing|using cached|(?:halving|reducing|decreasing|lowering) (?:the )?batch|no longer"
+    r"|instead of failing|using cached|(?:halving|reducing|decreasing|lowering) (?:the )?batch"
 )
 
-# A level below error in front of the words.
+# A level below error in front of the words. NCCL knows no level above WARN.
 MILD = re.compile(
-    r"^\W{0,3}(?:[\w./:-]{0,60}[ |:\]-]{1,4}){0,5}\[?(?:WARN(?:ING)?|Warning|warning|INFO|DEBUG|NOTICE|info|debug)\b"
-    r"|^\[?[WI]\d{0,4}[ \]]|^\[[WI] |\w*Warning: |^\s*warnings\.warn\("
+    r"^(?!.{0,80}NCCL WARN).{0,70}?(?:\b(?:WARN|WARNING|INFO|DEBUG|NOTICE)\b|\b(?:[Ww]arning|info|debug)\b[\]:|])"
+    r"|^\[?[WI]\d{0,4}[ \]]|^\[[WI] |^\s*warnings\.warn\("
 )

@@ -13,8 +13,9 @@ BLOCK_BYTES = 512 << 10  # fits a core's cache
 KEEP = 60  # events kept per rule at either end of the log
 _TRACEBACKS = 200  # the same for tracebacks
 _TIRED = 20_000  # after so many lines in vain a literal is looked at in the last part of the log only
-_WARY = 300  # after so many, lines that differ from one looked at in nothing but digits are passed over
+_WARY = 300  # after so many looks, a line that differs from an earlier one in nothing but digits is taken for it
 _SHAPES = 4096
+_DIGITS = b"0123456789"
 _TAIL_BYTES = 4 << 20
 _BEFORE_BYTES, _AFTER_BYTES = 5000, 1500  # what `near` and `away` see
 
@@ -64,55 +65,74 @@ class Scan:
 
 def scan(source: Source, rules: RuleSet) -> Scan:
     """Look at every byte once."""
-    literals = (*rules.literals, TRACEBACK)
-    mark = len(rules.literals)
-    found: dict[str, Ends] = {}
-    heads: list[int] = []
-    late_heads: deque[int] = deque(maxlen=_TRACEBACKS)
-    vain = [0] * len(literals)
-    shapes: set[bytes] = set()  # lines that matched nothing, without their digits
-    done = -1  # offset of the last line looked at
-    for block, base, hits in _blocks(source, literals):
+    gaze = _Gaze(source, rules)
+    for block, base, hits in _blocks(source, gaze.literals):
         index = 0
         while index < len(hits):
-            start = _line_start(block, hits[index][1])
-            end = _line_end(block, hits[index][1])
-            meant: list[int] = []
+            start, end = _line_start(block, hits[index][1]), _line_end(block, hits[index][1])
+            literals = {hits[index][0]}
+            index += 1
             while index < len(hits) and hits[index][1] < end:
-                if hits[index][0] not in meant:
-                    meant.append(hits[index][0])
+                literals.add(hits[index][0])
                 index += 1
-            offset = base + start
-            if offset == done:
-                continue
-            done = offset
-            if mark in meant:
-                meant.remove(mark)
-                if len(heads) < _TRACEBACKS:
-                    heads.append(offset)
-                else:
-                    late_heads.append(offset)
-            late = offset >= source.size - _TAIL_BYTES
-            meant = [literal for literal in meant if late or vain[literal] < _TIRED]
-            if not meant:
-                continue
-            raw = bytes(block[start:end])
-            wary = min(vain[literal] for literal in meant) > _WARY
-            shape = raw.translate(None, b"0123456789") if wary else b""
-            if wary and shape in shapes:
-                continue
-            candidates = [rule for literal in meant for rule in rules.meant[literal]]
-            event = _match(source, raw, offset, candidates)
-            if event is None:
-                for literal in meant:
-                    vain[literal] += 1
-                if wary and len(shapes) < _SHAPES:
-                    shapes.add(shape)
-            else:
-                found.setdefault(event.rule.name, Ends()).add(event)
-    events = [event for ends in found.values() for event in (*ends.first, *ends.last)]
+            gaze.line(block[start:end], base + start, literals)
+    events = [event for ends in gaze.found.values() for event in (*ends.first, *ends.last)]
     events.sort(key=lambda event: event.offset)
-    return Scan(events, [*heads, *late_heads])
+    return Scan(events, [*gaze.heads, *gaze.late_heads])
+
+
+class _Gaze:
+    """What has been seen so far, and of what enough has been seen."""
+
+    def __init__(self, source: Source, rules: RuleSet) -> None:
+        self.literals = (*rules.literals, TRACEBACK)
+        self.found: dict[str, Ends] = {}
+        self.heads: list[int] = []
+        self.late_heads: deque[int] = deque(maxlen=_TRACEBACKS)
+        self._source, self._rules = source, rules
+        self._mark = len(rules.literals)
+        self._looks = [0] * len(self.literals)  # lines looked at, by literal
+        self._vain = [0] * len(self.literals)  # those of them that matched nothing
+        self._shapes: dict[bytes, tuple[Rule, int] | None] = {}  # a line without its digits: what it was
+        self._done = -1  # offset of the last line looked at
+
+    def line(self, raw: bytes | bytearray, offset: int, literals: set[int]) -> None:
+        """Look at one line that holds literals."""
+        if offset == self._done:
+            return
+        self._done = offset
+        if self._mark in literals:
+            literals.remove(self._mark)
+            (self.heads if len(self.heads) < _TRACEBACKS else self.late_heads).append(offset)
+        if offset < self._source.size - _TAIL_BYTES:
+            literals = {literal for literal in literals if self._vain[literal] < _TIRED}
+        if not literals:
+            return
+        raw = bytes(raw)
+        event, known = self._known(raw, offset, literals)
+        if not known:
+            event = _match(self._source, raw, offset, [rule for each in literals for rule in self._rules.meant[each]])
+            if len(self._shapes) < _SHAPES and min(self._looks[each] for each in literals) > _WARY:
+                self._shapes[raw.translate(None, _DIGITS)] = (event.rule, event.strength) if event else None
+        for each in literals:
+            self._looks[each] += 1
+            self._vain[each] += event is None
+        if event is not None:
+            self.found.setdefault(event.rule.name, Ends()).add(event)
+
+    def _known(self, raw: bytes, offset: int, literals: set[int]) -> tuple[Event | None, bool]:
+        """The verdict on a line that differs from an earlier one in nothing but digits."""
+        if min(self._looks[each] for each in literals) <= _WARY:
+            return None, False
+        shape = raw.translate(None, _DIGITS)
+        if shape not in self._shapes:
+            return None, False
+        was = self._shapes[shape]
+        if was is None:
+            return None, True
+        line = clean(raw)
+        message = was[0].describe(True, line.text)
+        return Event(offset, offset + len(raw), line.text, line.rank, was[0], message, was[1]), True
 
 
 def _blocks(source: Source, literals: tuple[bytes, ...]) -> Iterator[tuple[Buffer, int, list[Hit]]]:

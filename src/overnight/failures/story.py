@@ -1,5 +1,8 @@
 """A log's events in order: lines that rules matched, with tracebacks put together."""
 
+import re
+
+from overnight.failures.lines import clean
 from overnight.failures.rules import FATAL, HINT, SAID, RuleSet
 from overnight.failures.scan import Event, scan
 from overnight.failures.source import Source
@@ -12,6 +15,9 @@ _FIRST_OF_CHAIN = frozenset(
 )  # fmt: skip
 _SPECIFIC_WEIGHT = 30
 
+_CLOSING_BYTES, _CLOSING_LINES = 8192, 12
+_EXCEPTION_LINE = re.compile(r"^(?:[a-z_]\w*\.)*[A-Z]\w*(?:Error|Exception)(?:: .|$)")
+
 UNNAMED = "python-exception"  # the rule of an exception that no other rule knows
 
 
@@ -23,8 +29,26 @@ def gather(source: Source, rules: RuleSet) -> list[Event]:
     rest = _hand_out(events, blocks)
     for group in chains(blocks):
         rest.extend(_of_failure(group, rules))
+    closing = _closing(source, rest, rules)
+    if closing is not None:
+        rest.append(closing)
     rest.sort(key=lambda event: event.offset)
     return rest
+
+
+def _closing(source: Source, events: list[Event], rules: RuleSet) -> Event | None:
+    """An exception's line at the very end of a log whose traceback is not there, and that no rule knows."""
+    low = max(0, source.size - _CLOSING_BYTES)
+    tail = source.read_at(low, _CLOSING_BYTES)
+    for raw in tail.split(b"\n")[-_CLOSING_LINES:]:
+        line = clean(raw)
+        if not _EXCEPTION_LINE.match(line.text):
+            continue
+        at = low + tail.rfind(raw)
+        if not any(event.offset <= at <= event.end for event in events):
+            rule = rules.by_name[UNNAMED]
+            return Event(at, at + len(raw), line.text, line.rank, rule, line.text[:300], SAID, raised=True)
+    return None
 
 
 def _outside_frames(events: list[Event], blocks: list[Traceback]) -> list[Event]:
@@ -62,7 +86,7 @@ def _of_failure(group: list[Traceback], rules: RuleSet) -> list[Event]:
     event = _choice(whole, rules)
     strength = FATAL
     ignored = any(block.ignored for block in group)
-    if ignored or (group[0].mild and event.rule.cls in _FIRST_OF_CHAIN):
+    if ignored or (group[0].mild and event.rule.cls in _FIRST_OF_CHAIN) or group[-1].retried:
         strength = HINT
     elif group[0].mild or group[0].logged or group[0].of_thread:
         strength = SAID

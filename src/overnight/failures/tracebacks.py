@@ -9,6 +9,7 @@ from overnight.failures.source import Source
 
 _WINDOW_BYTES = 64 << 10
 _MESSAGE_LINES = 9
+_BARE_LINES = 12  # after a header without one frame: the words were quoted, or ranks are mixed beyond repair
 
 _HEAD = "Traceback (most recent call last)"
 _CHAIN = re.compile(
@@ -39,6 +40,10 @@ _LOGGED_MILD = re.compile(
     r"(?i)\b(?:warn(?:ing)?|debug|info)\b|retry|skipp|ignor|fall(?:ing)? ?back|could not|unable to|continuing"
 )
 _LOGGED = re.compile(r"(?i)^.{0,120}\b(?:error|exception|critical)\b")
+_RETRIED = re.compile(
+    r"(?i)\b(?:retrying|will retry|trying again|try again in|reconnecting|falling back|skipping"
+    r"|attempt \d+ ?(?:/|of))\b"
+)
 _THREAD = re.compile(r"Exception in thread ")
 
 
@@ -56,6 +61,7 @@ class Traceback:
     before: str  # the line before the header
     frames: str
     chained: bool = False  # the next traceback of the log belongs to this failure
+    retried: bool = False  # the lines below it say that it was tried again
     events: list[Event] = field(default_factory=list)
 
     @property
@@ -88,7 +94,7 @@ def parse(source: Source, offset: int) -> Traceback:
     )
     at = _end_of_line(raw, 0) + 1
     frames: list[str] = []
-    framed, after = False, 0
+    framed, after, bare = False, 0, 0
     while at < len(raw):
         stop = _end_of_line(raw, at)
         line = clean(raw[at:stop])
@@ -105,6 +111,9 @@ def parse(source: Source, offset: int) -> Traceback:
                 frames.append(text)
                 continue
         if parsed.exception_at < 0:
+            bare += not framed
+            if bare > _BARE_LINES:
+                break
             match = _EXCEPTION.match(text)
             if match and not _NOT_EXCEPTION.match(text) and (framed or match["message"] is not None or _typed(text)):
                 parsed.exception_at, parsed.exception_end = offset + here, offset + stop
@@ -129,8 +138,15 @@ def parse(source: Source, offset: int) -> Traceback:
         if not parsed.message and text.strip():
             parsed.message = text.strip()
         parsed.end = offset + stop
+    parsed.retried = _RETRIED.search(_after(source, parsed.end)) is not None
     parsed.frames = "\n".join(frames[-40:])
     return parsed
+
+
+def _after(source: Source, offset: int) -> str:
+    """The two lines below the block."""
+    lines = [clean(line).text for line in source.read_at(offset, 1000).split(b"\n")[1:] if line.strip()]
+    return "\n".join(lines[:2])
 
 
 def _typed(text: str) -> bool:

@@ -9,7 +9,6 @@ import argparse
 import logging
 import logging.handlers
 import os
-import selectors
 import signal
 import socket
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 from overnight.store import SqliteStore
 from overnight.supervisor.keep import database_lost, keeper_command, lost_words, spawn
 from overnight.supervisor.lock import Lock, Taken
+from overnight.supervisor.waiting import Waiting
 from overnight.supervisor.wiring import build
 
 log = logging.getLogger("overnight.supervisor")
@@ -68,10 +68,7 @@ def _supervise(root: Path, state: Path, keeper: socket.socket | None, lock: Lock
     supervisor, local, inbox, workers = build(root, state, keeper, store, watch_only=watch_only)
     supervisor.recover()
     log.info("term %s, pid %d%s", lock.term, os.getpid(), ", watch-only" if watch_only else "")
-    selector = selectors.DefaultSelector()
-    for source in (local.fileno(), inbox.fileno(), workers.fileno()):
-        if source is not None:
-            selector.register(source, selectors.EVENT_READ)
+    waiting = Waiting(local, inbox.fileno(), workers.fileno())
     while True:
         sleep = supervisor.turn()
         lock.beat()
@@ -85,8 +82,8 @@ def _supervise(root: Path, state: Path, keeper: socket.socket | None, lock: Lock
             lock.close()
             spawn(keeper_command(root, state), state)
             return KEEPER_GONE
-        selector.select(sleep)
-        inbox.drain()
+        if waiting.wait(sleep):
+            inbox.drain()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from overnight.model.codec import replace
 from overnight.model.effects import Effect, FinishRun, StartAttempt
 from overnight.model.events import Event, OfAttempt, RunFaulted
 from overnight.model.manifest import RunSpec
-from overnight.model.run import Run
+from overnight.model.run import Run, Vitals
 from overnight.model.states import RunState
 from overnight.model.time import Moment
 from overnight.ports import Batch, RunRef, Store
@@ -111,7 +111,8 @@ class Ledger:
         while queue:
             _, position = heapq.heappop(queue)
             run = self._at(campaign, position)
-            if run is not None and run.state == RunState.PENDING:
+            # One that still owes (an old epoch's files are in the way) comes back when it no longer does.
+            if run is not None and run.state == RunState.PENDING and not run.owed:
                 return RunRef(campaign, run.run_id), run
         return None
 
@@ -160,6 +161,13 @@ class Ledger:
             log.exception("%s/%s is held", ref.campaign, ref.run_id)
             return self.apply(ref, RunFaulted(event.at, f"{type(problem).__name__}: {problem}"))
 
+    def observed(self, ref: RunRef, n: int, vitals: Vitals) -> None:
+        """What was seen of the live attempt `n`; stored with the run's next move."""
+        run = self.runs.get(ref)
+        attempt = None if run is None else run.live_attempt
+        if run is not None and attempt is not None and attempt.n == n:
+            self.runs[ref] = replace(run, attempts=(*run.attempts[:-1], replace(attempt, vitals=vitals)))
+
     def record(self, ref: RunRef, now: Run, event: Event) -> None:
         """Enter a state that files prove (`rebuild`), past the tables."""
         before = self.get(ref)
@@ -187,6 +195,8 @@ class Ledger:
         self._count(ref, before, now)
         if now.state != before.state:
             self._moved(ref, before, now, event.at)
+        if _startable(now) and not _startable(before):
+            self.requeue(now)
         if result.words:
             attempt = event.n if isinstance(event, OfAttempt) else (now.attempt.n if now.attempt else None)
             self.batch.story.append(
@@ -218,8 +228,6 @@ class Ledger:
     def _moved(self, ref: RunRef, before: Run, now: Run, at: Moment) -> None:
         campaign = self.campaigns[ref.campaign]
         self.put(replace(campaign, counts=recount(campaign.counts, before.state, now.state)))
-        if now.state == RunState.PENDING:
-            self.requeue(now)
         if now.state == RunState.WAITING and now.due is not None:
             heapq.heappush(self._waiting, (now.due.mono, ref))
 
@@ -268,3 +276,7 @@ class Ledger:
         self.batch = Batch()
         asked, self.asked = self.asked, []
         return asked
+
+
+def _startable(run: Run) -> bool:
+    return run.state == RunState.PENDING and not run.owed

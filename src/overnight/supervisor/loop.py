@@ -10,7 +10,7 @@ from typing import Any
 
 from overnight.model.campaign import Campaign
 from overnight.model.effects import SetAside, StartAttempt
-from overnight.model.events import RetryDue, RunFaulted
+from overnight.model.events import AttemptEnded, RetryDue, RunFaulted
 from overnight.model.run import Run, Vitals
 from overnight.model.time import Moment
 from overnight.ports import (
@@ -42,6 +42,7 @@ IDLE_SECONDS = 5.0  # the longest sleep: the counter in the lock file must move
 GAP_SECONDS = 5.0  # a turn later than planned by this much: we, or the machine, were suspended
 CAMPAIGN_FILE_SECONDS = 1.0  # campaign.json is replaced at most this often
 VITALS_SECONDS = 2.0  # progress of live runs is stored at most this often
+SILENCE_SECONDS = 60.0  # and of silent ones this often
 STORE_AGAIN = 2.0  # seconds until a commit that failed is tried again
 LOOKS_PER_JOB = 32
 
@@ -74,6 +75,7 @@ class Supervisor:
         self._written: dict[str, float] = {}
         self._unwritten: set[str] = set()
         self._vitals_due = 0.0
+        self._silence_due = self._now.mono + SILENCE_SECONDS
         self._taken: list[str] = []
 
     @property
@@ -128,6 +130,8 @@ class Supervisor:
         self._take_requests(now)
         for executor in self._executors.values():
             for ref, event in executor.poll():
+                if isinstance(event, AttemptEnded):
+                    self._last_seen(ref, event.n)
                 self.ledger.apply(ref, event)
         for done in self.workers.results():
             self._done(done, now)
@@ -254,12 +258,23 @@ class Supervisor:
                 except Exception as problem:
                     self.ledger.apply(look.ref, RunFaulted(now, f"{type(problem).__name__}: {problem}"))
 
+    def _last_seen(self, ref: RunRef, n: int) -> None:
+        """An attempt takes along what its looks saw: the gaps that `auto` limits learn from, how long it ran
+        if there is no record of it."""
+        watch = self.watches.by_run.get(ref)
+        if watch is not None and watch.attempt.n == n:
+            self.ledger.observed(ref, n, watch.vitals)
+
     def _store_vitals(self, now: Moment) -> None:
         if now.mono < self._vitals_due or self.problem:
             return
         changed: dict[RunRef, Vitals] = {}
+        # Silence is stored too: a supervisor that dies again and again must still come to see a stall.
+        everything = now.mono >= self._silence_due
+        if everything:
+            self._silence_due = now.mono + SILENCE_SECONDS
         for ref, watch in self.watches.by_run.items():
-            if watch.dirty:
+            if watch.dirty or everything:
                 watch.dirty = False
                 changed[ref] = watch.vitals
         if changed:

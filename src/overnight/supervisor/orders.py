@@ -90,6 +90,8 @@ class Orders:
         }
         if attempt.slot.gpu_ids:
             env["CUDA_VISIBLE_DEVICES"] = reserved["gpu_ids"]
+            # Our locks follow the driver's order of GPUs; CUDA's own default puts the fastest first.
+            env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
         if attempt.port is not None:
             env["MASTER_PORT"] = env["PET_MASTER_PORT"] = str(attempt.port)
         return env

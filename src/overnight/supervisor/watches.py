@@ -69,12 +69,13 @@ class Watch:
         known = self.cursor.inode != 0 or look.cursor.size > self.vitals.size
         alive = look.life and known
         self.cursor = look.cursor
-        self.quiet_looks = 0 if alive or look.mark is not None else self.quiet_looks + 1
+        moved = look.mark is not None and (self.vitals.step is None or look.mark.step > self.vitals.step)
+        self.quiet_looks = 0 if alive or moved else self.quiet_looks + 1
         vitals = replace(self.vitals, seconds=running, lines=look.cursor.lines, size=look.cursor.size)
         if alive:
             vitals = _life(vitals, running)
             self.dirty = True
-        if look.mark is not None:
+        if look.mark is not None and (alive or moved):
             vitals = _mark(vitals, look, running)
             self.dirty = True
         elif not vitals.started_moving and not vitals.marked and vitals.lines >= TENTH_LINE:

@@ -2,15 +2,20 @@
 the installation may be replaced under it."""
 
 import os
+import pkgutil
 import random
 import socket
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
+import overnight
+from overnight import failures
 from overnight.artifacts import CampaignFiles
 from overnight.executors.fake import FakeExecutor
 from overnight.executors.local import LocalExecutor
+from overnight.executors.slots import slots_home
 from overnight.manifest import code_identity, code_patch
 from overnight.model.policy import CodeIdentity
 from overnight.model.time import Moment
@@ -46,9 +51,21 @@ class LocalCode:
         return code_patch(Path(cwd), self._exclude)
 
 
-def slots_dir() -> Path:
-    """The host's slot locks, for all roots and users."""
-    return Path(os.environ.get("OVERNIGHT_SLOTS_DIR") or "/var/tmp/overnight-slots")
+_NOT_OURS_TO_NEED = ("api", "cli", "queries", "testing")
+
+
+def preload() -> None:
+    """Import every module below us and read the failure rules: what is replaced on disk later does not matter."""
+    for found in pkgutil.iter_modules(overnight.__path__):
+        if found.name in _NOT_OURS_TO_NEED or found.name.startswith("_"):
+            continue
+        module = import_module(f"overnight.{found.name}")
+        if not found.ispkg:
+            continue
+        for inner in pkgutil.walk_packages(module.__path__, f"overnight.{found.name}."):
+            if not inner.name.endswith((".__main__", ".document")):
+                import_module(inner.name)
+    failures.load_rules()
 
 
 def build(
@@ -56,8 +73,9 @@ def build(
     roll: Callable[[], float] = random.random,
 ) -> tuple[Supervisor, LocalExecutor, FileInbox, ThreadWorkers]:  # fmt: skip
     """A supervisor on this machine's real ground, and what its driver must wait for."""
+    preload()
     clock = SystemClock()
-    local = LocalExecutor(clock, keeper, slots_dir())
+    local = LocalExecutor(clock, keeper, slots_home(os.environ))
     executors: dict[str, Executor] = {"local": local, "fake": FakeExecutor.on_files(clock)}
     files = CampaignFiles(root, state)
     probe = FileProbe()

@@ -86,8 +86,8 @@ class MemoryCode:
 
 class InlineWorkers:
     """Workers without threads: jobs are done when `results` is asked, in an order drawn from `dice` (jobs of one
-    run keep theirs). `before` and `after` are called around each job, so that a test can crash there; what `within` raises the
-    job has raised."""
+    run keep theirs). `before` and `after` are called around each job, so that a test can crash there; what
+    `within` raises the job has raised."""
 
     def __init__(
         self, dice: random.Random, before: Callable[[object], None] | None = None,

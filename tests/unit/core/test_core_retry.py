@@ -389,3 +389,14 @@ def test_proven_done_and_hung_in_teardown_is_no_failure() -> None:
     tale.verify("teardown.hung")
     assert tale.state == RunState.SUCCEEDED
     assert "teardown.hung" in tale.run.flags
+
+
+def test_hours_of_work_without_markers_end_an_outage() -> None:
+    """A trainer that prints no step trained three hours between two network faults and was final at the second."""
+    tale = Tale(retrying(outage=7200.0))
+    tale.fail("network")
+    tale.begin()
+    tale.end(seconds=3 * 3600.0)
+    tale.verify("network", Vitals(started_moving=True, lines=5000))
+    assert tale.state == RunState.WAITING
+    assert tale.run.budget.outage_since == tale.now

@@ -221,3 +221,17 @@ def test_looks_fall_due_once() -> None:
     world.watches.later(REF, world.watch, at(3).mono)
     assert len(list(world.watches.looks_due(at(4)))) == 1
     assert world.watches.look_interval(world.tale.run, world.tale.campaign, world.watch) == pytest.approx(1.0)
+
+
+def test_a_log_read_again_after_an_adoption_is_no_life() -> None:
+    """A supervisor that came back read the old markers anew and took them for an advance, night after night."""
+    world = Watched()
+    world.look(1, lines=20, mark=Mark(100.0))
+    world.look(15)
+    world.adopted(500)
+    world.lines = 0
+    world.watch.seen(Look(REF, 1, Cursor(200, 7, 200, lines=20), life=True, lines=20, mark=Mark(100.0)), at(501))
+    for second in (502, 503, 507):
+        world.watch.seen(Look(REF, 1, Cursor(200, 7, 200, lines=20), life=False), at(second))
+    found = world.passed(507)
+    assert found is not None and found.limit == "heartbeat"
