@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ground import PATIENCE_SECONDS, SOURCE, cpu_seconds, fresh, standing
+from ground import PATIENCE_SECONDS, SOURCE, cpu_seconds, kept, standing
 from table import Line, Series
 
 SLOTS = 2
@@ -50,25 +50,25 @@ def _used(supervisor: int, keeper: int) -> tuple[float, float, float]:
 
 def shim_loop(runs: int) -> float:
     """The same keeper and shims; directories made before, no state, no files, no database."""
-    with fresh() as base:
-        state, root = base / "state", base / "root"
-        state.mkdir()
-        (base / "launch.env").write_text(json.dumps(dict(os.environ)))
-        for n in range(1, runs + 1):
-            folder = root / str(n)
-            folder.mkdir(parents=True)
-            spec = {"argv": [NOTHING, str(n)], "cwd": str(base), "launch_env": str(base / "launch.env"), "set": {}}
-            (folder / "env.json").write_text(json.dumps(spec))
-            (folder / "bound").write_text('{"seconds": 86400, "grace": 30}')
-        loop = [sys.executable, str(Path(__file__).with_name("shim_loop.py")), "--runs", str(runs), "--slots", str(SLOTS)]
-        subprocess.run(
-            [sys.executable, "-P", "-m", "overnight.keeper", "--state", str(state), "--root", str(root),
-             "--supervisor-argv", json.dumps(loop)],
-            env={**os.environ, "PYTHONPATH": str(SOURCE)}, check=True,
-        )  # fmt: skip
-        if not (root / str(runs) / "exit").exists():
-            raise SystemExit("the shim loop did not run all")
-        return float((state / "seconds").read_text())
+    base = kept.new()
+    state, root = base / "state", base / "root"
+    state.mkdir()
+    (base / "launch.env").write_text(json.dumps(dict(os.environ)))
+    for n in range(1, runs + 1):
+        folder = root / str(n)
+        folder.mkdir(parents=True)
+        spec = {"argv": [NOTHING, str(n)], "cwd": str(base), "launch_env": str(base / "launch.env"), "set": {}}
+        (folder / "env.json").write_text(json.dumps(spec))
+        (folder / "bound").write_text('{"seconds": 86400, "grace": 30}')
+    loop = [sys.executable, str(Path(__file__).with_name("shim_loop.py")), "--runs", str(runs), "--slots", str(SLOTS)]
+    subprocess.run(
+        [sys.executable, "-P", "-m", "overnight.keeper", "--state", str(state), "--root", str(root),
+         "--supervisor-argv", json.dumps(loop)],
+        env={**os.environ, "PYTHONPATH": str(SOURCE)}, check=True,
+    )  # fmt: skip
+    if not (root / str(runs) / "exit").exists():
+        raise SystemExit("the shim loop did not run all")
+    return float((state / "seconds").read_text())
 
 
 def bare_spawn(runs: int) -> float:
@@ -97,9 +97,9 @@ def xargs(runs: int) -> float:
 
 def parallel(runs: int) -> float:
     """GNU parallel with a joblog, as people keep track with it."""
-    with fresh() as base:
-        joblog = str(base / "joblog")
-        return _command("parallel", f"-j{SLOTS}", "--joblog", joblog, NOTHING, "{}", given=_numbers(runs), cwd=base)
+    base = kept.new()
+    joblog = str(base / "joblog")
+    return _command("parallel", f"-j{SLOTS}", "--joblog", joblog, NOTHING, "{}", given=_numbers(runs), cwd=base)
 
 
 def _numbers(runs: int) -> str:
@@ -108,13 +108,13 @@ def _numbers(runs: int) -> str:
 
 def hyperqueue(runs: int) -> float:
     """The same commands as one job of so many tasks; its server and worker are up before."""
-    with fresh() as base:
-        peer = str(Path(__file__).with_name("hyperqueue_peer.py"))
-        done = subprocess.run(
-            [sys.executable, peer, str(base), str(runs), str(SLOTS), NOTHING],
-            capture_output=True, text=True, check=True, timeout=PATIENCE_SECONDS,
-        )  # fmt: skip
-        return float(done.stdout.split()[-1])
+    base = kept.new()
+    peer = str(Path(__file__).with_name("hyperqueue_peer.py"))
+    done = subprocess.run(
+        [sys.executable, peer, str(base), str(runs), str(SLOTS), NOTHING],
+        capture_output=True, text=True, check=True, timeout=PATIENCE_SECONDS,
+    )  # fmt: skip
+    return float(done.stdout.split()[-1])
 
 
 def measure(series: Series, *, quick: bool) -> list[Line]:

@@ -1,6 +1,8 @@
 """A root of its own for one series: fresh directories, its own host slots, and nothing left running at its end.
 
-Fresh, because ext4 is slow on inodes that were just freed: a series that comes after a clean-up would pay for it.
+Fresh, and removed only when all series are over, because ext4 looks long for an inode where many were just freed
+(`recently_deleted`): a series that came after a clean-up would pay for it, here up to 5 ms a run. $BENCH_DIR names
+the directory to use; a file system on which nobody else creates and removes files gives the truest figures.
 """
 
 import contextlib
@@ -31,8 +33,8 @@ class Ground:
         self.base, self.work, self.root, self.state = base, base / "work", base / "root", base / "root" / ".state"
         for folder in (self.work, base / "home"):
             folder.mkdir(parents=True)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("OVERNIGHT_", "CUDA_"))}
-        self.env = kept | {
+        ours = ("OVERNIGHT_", "CUDA_")
+        self.env = {name: value for name, value in os.environ.items() if not name.startswith(ours)} | {
             "HOME": str(base / "home"),
             "XDG_STATE_HOME": str(base / "home" / "state"),
             "OVERNIGHT_ROOT": str(self.root),
@@ -129,25 +131,37 @@ def _words(pid: int) -> bytes:
     return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
-@contextlib.contextmanager
-def fresh() -> Iterator[Path]:
-    """A new directory on the disk, removed at the end."""
-    base = Path(tempfile.mkdtemp(prefix="overnight-bench-", dir=os.environ.get("BENCH_DIR")))
-    try:
-        yield base
-    finally:
-        shutil.rmtree(base, ignore_errors=True)
+class Kept:
+    """Where all series of one run of the benchmarks lie, each in a directory of its own, until the very end."""
+
+    def __init__(self) -> None:
+        self.base: Path | None = None
+
+    def new(self) -> Path:
+        """A new directory on the disk."""
+        if self.base is None:
+            self.base = Path(tempfile.mkdtemp(prefix="overnight-bench-", dir=os.environ.get("BENCH_DIR")))
+            # Spread what is made in it over the disk, as ext4 does at its top: away from what others just freed.
+            subprocess.run(["chattr", "+T", self.base], stderr=subprocess.DEVNULL, check=False)
+        return Path(tempfile.mkdtemp(dir=self.base))
+
+    def remove(self) -> None:
+        """All of it."""
+        if self.base is not None:
+            shutil.rmtree(self.base, ignore_errors=True)
+
+
+kept = Kept()
 
 
 @contextlib.contextmanager
 def standing() -> Iterator[Ground]:
     """A ground of which no process is left."""
-    with fresh() as base:
-        ground = Ground(base / "g")
-        try:
-            yield ground
-        finally:
-            ground.close()
+    ground = Ground(kept.new())
+    try:
+        yield ground
+    finally:
+        ground.close()
 
 
 def cpu_seconds(pid: int, *, children: bool = False) -> float:

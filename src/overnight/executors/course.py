@@ -45,6 +45,8 @@ class Course:
     def forked(self, watched: Watched, pid: int, start_ticks: object, pidfd: int | None) -> None:
         """The keeper has forked its shim. `pidfd`: of the shim; None if none could be sent."""
         watched.phase, watched.pid, watched.submitting = Phase.FORKED, pid, False
+        if isinstance(start_ticks, int):  # in case the command takes its claim file away before we have seen it
+            watched.process = recovery.process_here(pid, start_ticks)
         if pidfd is None and isinstance(start_ticks, int):
             with contextlib.suppress(OSError):
                 pidfd = recovery.open_process(pid, start_ticks)

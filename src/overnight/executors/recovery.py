@@ -68,6 +68,14 @@ def open_process(pid: int, start_ticks: int) -> int | None:
     return fd
 
 
+def process_here(pid: int, start_ticks: int) -> Process:
+    """A process of this host, as its own claim would name it."""
+    here = host_identity()
+    return Process(
+        str(here["hostname"]), str(here["boot"]), str(here["pidns"]), int(here["init_start"]), pid, start_ticks
+    )
+
+
 def look(directory: str, *, known: Process | None = None, dead_pid: int = 0, submitting: bool = False) -> Verdict:
     """Apply the table to the attempt in `directory`.
 

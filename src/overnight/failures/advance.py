@@ -32,6 +32,20 @@ def last_survived(source: Source) -> int:
     return 0
 
 
+def was_advancing(source: Source, before: int) -> bool:
+    """Whether the output just before an offset shows numbers that grow."""
+    low = max(0, before - _BLOCK_BYTES)
+    block = source.read_at(low, before - low)
+    highest: dict[int, float] = {}
+    seen: dict[int, int] = {}
+    for match in PROGRESS.finditer(block):
+        kind = match.lastindex or 0
+        if float(match[kind]) > highest.get(kind, -1.0):
+            highest[kind] = float(match[kind])
+            seen[kind] = seen.get(kind, 0) + 1
+    return max(seen.values(), default=0) > _ENOUGH
+
+
 def _no_progress(block: bytes) -> bool:
     lower = block.lower()
     words = (b"step", b"iter", b"epoch", b"update", b"batch", b"sample", b"token", b"it/s", b"s/it", b"it ", b" [")

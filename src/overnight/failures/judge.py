@@ -50,7 +50,7 @@ def classify(
     """
     rules = rules or load_rules()
     own = known.supervised(outcome)
-    if own is None and (outcome.exit_code == 0 and outcome.signal is None):
+    if own is None and outcome.succeeded:
         stop = known.scheduled(outcome)
         return stop or Classification(name="none")
     own = own or known.not_started(outcome)

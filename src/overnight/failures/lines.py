@@ -15,6 +15,9 @@ _PREFIXES = re.compile(
   | (?P<rank3>\d{1,5}):[ ]                                                        # srun --label
   | (?P<rank9>\d{1,5}):(?=\s{2,}|Traceback|[A-Z]\w+(?:Error|Exception))           # the same, narrow
   | \[\d+,(?P<rank4>\d+)\]<std(?:err|out)>:[ ]?                                   # mpirun --tag-output
+  | \[\d+,mpirank:(?P<rank7>\d+)[^\]]{0,40}\]<std(?:err|out)>:[ ]?                       # SageMaker
+  | \d{1,9}\.\d+s\t\d+\t                                                              # Kaggle
+  | [A-Z][a-z]{2}[ ]{1,2}\d{1,2}[ ]\d\d:\d\d:\d\d[ ]\S{1,60}[ ]\S{1,60}\[\d+\]:[ ]         # the journal
   | \((?P<rank5>(?:[\w.:<>-]+[ ])?pid=\d+(?:,[ ]ip=[\d.]+)?)\)[ ]?                # Ray
   | (?P<rank6>[\w-]{1,40}-(?:worker|master|launcher)-\d+)[:|][ ]                  # pods
   | \S{1,60}[ ]\|[ ](?=\S)                                                        # docker compose
@@ -70,7 +73,8 @@ _COMPLETED = re.compile(
     r"|successfully (?:completed|finished|saved|uploaded|exited)"
     r"|(?:saved|saving|wrote|written|uploaded|exported)\b.{0,40}\b(?:checkpoint|model|weights|results|metrics|summary)"
     r"|(?:checkpoint|model|weights|results|metrics|summary)\b.{0,60}\b(?:saved|written|stored|uploaded|exported)"
-    r"|`Trainer\.fit` stopped: `max_|train_runtime|total (?:training )?time|\bPASSED\b"
+    r"|\b(?:written|saved|exported|uploaded) to\b|`Trainer\.fit` stopped: `max_|train_runtime"
+    r"|total (?:training )?time|\bPASSED\b"
     r"|exit(?:ing|ed)? (?:with )?(?:code|status)? ?0\b|reached (?:max|maximum) steps"
     r"|best (?:val|model|metric|acc|score)|final (?:loss|metrics|val|test|eval|acc|score)"
 )
@@ -87,7 +91,7 @@ SURVIVED = re.compile(
     r"|\bre-?attempt|\bre-?connect(?:ing|ed)\b|will (?:try|be (?:ignored|retried|skipped))|try(?:ing)? again in"
     r"|\bignor(?:e|ed|ing)\b|\bskipp(?:ed|ing)\b|\bfall(?:ing|s)? ?back\b|\bfallback\b|not a failure|non-?fatal"
     r"|\brecover(?:ed|ing)\b|\bcontinuing\b|harmless|handled gracefully|best[- ]effort|\bsucceeded (?:on|after)\b"
-    r"|attempt \d+ ?(?:/|of) ?\d+|some run data (?:will|may) not be synced|proceeding without|\bdisabl(?:ing|ed)\b"
+    r"|attempt \d+ ?(?:/|of) ?\d+|some run data (?:will|may) not be synced|proceeding without|\bdisabling\b"
     r"|instead of failing|using cached|(?:halving|reducing|decreasing|lowering) (?:the )?batch"
 )
 

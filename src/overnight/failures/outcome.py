@@ -25,6 +25,19 @@ class Outcome(Struct, frozen=True):
     elastic_errors: tuple[str, ...] = ()
 
     @property
+    def succeeded(self) -> bool:
+        """Whether its end is known to be good."""
+        if self.exit_code is None and self.signal is None:
+            return self._state in ("COMPLETED", "CD", "SUCCEEDED", "DONE")
+        return self.exit_code == 0 and self.signal is None
+
+    @property
     def end_known(self) -> bool:
         """Whether anything says that the attempt ended badly or well."""
-        return not (self.exit_code is None and self.signal is None and self.scheduler_state is None)
+        live = self._state in ("", "RUNNING", "R", "PENDING", "PD", "COMPLETING", "CG", "CONFIGURING", "UNKNOWN")
+        return not (self.exit_code is None and self.signal is None and live)
+
+    @property
+    def _state(self) -> str:
+        words = (self.scheduler_state or "").split()
+        return words[0].upper().rstrip("+:,") if words else ""

@@ -2,6 +2,7 @@
 
 import re
 
+from overnight.failures.advance import was_advancing
 from overnight.failures.lines import clean
 from overnight.failures.rules import FATAL, HINT, SAID, RuleSet
 from overnight.failures.scan import Event, scan
@@ -18,6 +19,7 @@ _SPECIFIC_WEIGHT = 30
 _CLOSING_BYTES, _CLOSING_LINES = 8192, 12
 _EXCEPTION_LINE = re.compile(r"^(?:[a-z_]\w*\.)*[A-Z]\w*(?:Error|Exception)(?:: .|$)")
 
+LATE_STORE = "store-lost-late"  # what a rendezvous' failure is once steps were made
 UNNAMED = "python-exception"  # the rule of an exception that no other rule knows
 
 
@@ -33,7 +35,14 @@ def gather(source: Source, rules: RuleSet) -> list[Event]:
     if closing is not None:
         rest.append(closing)
     rest.sort(key=lambda event: event.offset)
-    return rest
+    return [_in_its_time(source, event, rules) for event in rest]
+
+
+def _in_its_time(source: Source, event: Event, rules: RuleSet) -> Event:
+    """Workers that made steps together have met: a store that is lost later was lost with somebody."""
+    if event.rule.cls == "rendezvous" and event.rule.role == "root" and was_advancing(source, event.offset):
+        event.rule = rules.by_name[LATE_STORE]
+    return event
 
 
 def _closing(source: Source, events: list[Event], rules: RuleSet) -> Event | None:

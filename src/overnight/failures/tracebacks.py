@@ -34,7 +34,7 @@ _BOX = "│╭╰┃┏┗❱┌└"
 # What stands before a traceback that ends nothing: printed by the interpreter, or by a logger.
 _IGNORED = re.compile(
     r"Exception ignored in|--- Logging error ---|exception was never retrieved|Exception in callback"
-    r"|Error in atexit|Error in sys\.excepthook|Exception ignored on"
+    r"|Exception in thread QueueFeederThread|Error in atexit|Error in sys\.excepthook|Exception ignored on"
 )
 _LOGGED_MILD = re.compile(
     r"(?i)\b(?:warn(?:ing)?|debug|info)\b|retry|skipp|ignor|fall(?:ing)? ?back|could not|unable to|continuing"
@@ -93,12 +93,13 @@ def parse(source: Source, offset: int) -> Traceback:
         offset, -1, offset, offset + _end_of_line(raw, 0), "", "", head.rank, _line_before(source, offset), ""
     )
     at = _end_of_line(raw, 0) + 1
+    indent = head.text[: len(head.text) - len(head.text.lstrip())]  # torchelastic's summary quotes it so
     frames: list[str] = []
     framed, after, bare = False, 0, 0
     while at < len(raw):
         stop = _end_of_line(raw, at)
         line = clean(raw[at:stop])
-        text, here = line.text, at
+        text, here = line.text.removeprefix(indent), at
         at = stop + 1
         if line.rank and head.rank and line.rank != head.rank:
             continue
@@ -138,7 +139,7 @@ def parse(source: Source, offset: int) -> Traceback:
         if not parsed.message and text.strip():
             parsed.message = text.strip()
         parsed.end = offset + stop
-    parsed.retried = _RETRIED.search(_after(source, parsed.end)) is not None
+    parsed.retried = _RETRIED.search(_after(source, parsed.exception_end)) is not None
     parsed.frames = "\n".join(frames[-40:])
     return parsed
 

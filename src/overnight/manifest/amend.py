@@ -5,6 +5,7 @@ from pathlib import Path
 
 from overnight.manifest.campaign_file import read_parts
 from overnight.manifest.canonical import crockford, difference, digest, manifest_of
+from overnight.manifest.durations import spell_duration
 from overnight.manifest.faults import Faults, Source
 from overnight.manifest.options import overlay
 from overnight.manifest.placeholders import RESERVED, split_words, templates_of, words
@@ -114,11 +115,14 @@ def _refuse_executor(new: Policy, old: Policy) -> None:
         raise Refusal(*_other_executor(new, old))
 
 
+_DURATIONS = frozenset({"retry.outage", "retry.backoff.first", "retry.backoff.max"})
+
+
 def policy_changes(old: Policy, new: Policy) -> list[str]:
-    """What `new` has otherwise, one phrase a key; durations in seconds."""
+    """What `new` has otherwise, one phrase a key; durations as they are written in a campaign file."""
     before, after = _flat(builtins(old)), _flat(builtins(new))
     return [
-        f"{key}: {_word(before.get(key))} became {_word(after.get(key))}"
+        f"{key}: {_word(key, before.get(key))} became {_word(key, after.get(key))}"
         for key in dict.fromkeys([*before, *after])
         if before.get(key) != after.get(key)
     ]
@@ -134,7 +138,9 @@ def _flat(table: dict[str, object], prefix: str = "") -> dict[str, object]:
     return found
 
 
-def _word(value: object) -> str:
+def _word(key: str, value: object) -> str:
+    if isinstance(value, float) and (key.startswith("limits.") or key in _DURATIONS):
+        return spell_duration(value)
     return "none" if value is None else str(value)
 
 

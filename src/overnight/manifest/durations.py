@@ -50,3 +50,14 @@ def _zero(text: str, none_allowed: bool) -> tuple[str, str]:
             f'a duration above zero ({EXAMPLES}), or "none"',
         )
     return f'"{text}" is no time at all, and "none" is not allowed here', f"a duration above zero: {EXAMPLES}"
+
+
+def spell_duration(seconds: float) -> str:
+    """A duration as people write it in a campaign file: `24h`, `1h30m`, `500ms`; to the millisecond."""
+    left = round(seconds * 1000)
+    parts: list[str] = []
+    for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"

@@ -64,8 +64,11 @@ class FileExaminer:
             return Classification("none", "exit-code")
         if by == EndedBy.LOST and (record is None or not record.recorded) and attempt.stop is None:
             return Classification("unknown", "shim-died", "the shim died without a record")
-        log = Path(order.attempt_dir, "output.log")
-        return failures.classify(log if log.exists() else b"", self._outcome(order, attempt, by))
+        log = Path(order.attempt_dir, "output.log")  # no pipe that the command may have put there: it would hold us
+        found = failures.classify(log if log.is_file() else b"", self._outcome(order, attempt, by))
+        if found.evidence is None or found.evidence.line is None or found.evidence.file is not None:
+            return found
+        return replace(found, evidence=replace(found.evidence, file=f"attempts/{attempt.n}/{log.name}"))
 
     def _outcome(self, order: ExamineOrder, attempt: Attempt, by: EndedBy) -> failures.Outcome:
         record = attempt.exit

@@ -68,6 +68,7 @@ class Watch:
         running = self.running(now)
         known = self.cursor.inode != 0 or look.cursor.size > self.vitals.size
         alive = look.life and known
+        timed = self.cursor.inode != 0  # the first look of an adopted attempt sees hours at once
         self.cursor = look.cursor
         moved = look.mark is not None and (self.vitals.step is None or look.mark.step > self.vitals.step)
         self.quiet_looks = 0 if alive or moved else self.quiet_looks + 1
@@ -76,7 +77,7 @@ class Watch:
             vitals = _life(vitals, running)
             self.dirty = True
         if look.mark is not None and (alive or moved):
-            vitals = _mark(vitals, look, running)
+            vitals = _mark(vitals, look, running, timed)
             self.dirty = True
         elif not vitals.started_moving and not vitals.marked and vitals.lines >= TENTH_LINE:
             vitals = replace(vitals, started_moving=True, last_life=running, last_advance=running)
@@ -96,7 +97,7 @@ def _life(vitals: Vitals, running: float) -> Vitals:
     return replace(vitals, last_life=running, longest_quiet=longest)
 
 
-def _mark(vitals: Vitals, look: Look, running: float) -> Vitals:
+def _mark(vitals: Vitals, look: Look, running: float, timed: bool) -> Vitals:
     mark = look.mark
     assert mark is not None
     first = vitals.first_step
@@ -105,7 +106,7 @@ def _mark(vitals: Vitals, look: Look, running: float) -> Vitals:
     moved = vitals.step is None or mark.step > vitals.step
     rate = vitals.rate
     gap = running - vitals.last_advance
-    if moved and vitals.step is not None and gap > 0:
+    if timed and moved and vitals.step is not None and gap > 0:
         now_rate = (mark.step - vitals.step) / gap
         rate = now_rate if rate is None else (1 - RATE_WEIGHT) * rate + RATE_WEIGHT * now_rate
     longest = max(vitals.longest_gap, gap) if moved and vitals.started_moving else vitals.longest_gap

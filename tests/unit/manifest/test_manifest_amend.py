@@ -51,7 +51,7 @@ def test_a_file_with_more_rows(launch: Launch, tmp_path: Path) -> None:
     found = amend_campaign(first.manifest, first.policy, file=Path("more.toml"), cwd=tmp_path)
     assert [run.run_id for run in found.added] == ["r2"]
     assert found.policy.limits.timeout == 7200
-    assert "limits.timeout: 86400.0 became 7200.0" in found.changes
+    assert "limits.timeout: 24h became 2h" in found.changes
     again = amend_campaign(first.manifest, found.policy, file=Path("more.toml"), cwd=tmp_path, added=found.added)
     assert again.added == () and again.changes == ()
 
