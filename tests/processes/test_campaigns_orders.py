@@ -126,6 +126,21 @@ def test_launched_again_it_goes_on(ground):
     assert len(lines(ground.work / "pids")) == 4
 
 
+def test_eight_clients_at_once_in_a_fresh_root(ground):
+    """Guards against two supervisors, or a run started twice, when a script launches in parallel."""
+    typed = [
+        ground.start(
+            "launch", "--wait", "--json", "--name", f"c{n % 4}", "--", "sh", "-c", "echo $OVERNIGHT_CAMPAIGN >> told"
+        )
+        for n in range(8)
+    ]
+    answers = [client.answer() for client in typed]
+    assert [answer.code for answer in answers] == [0] * 8, [answer.err for answer in answers]
+    campaigns = {answer.document["campaign"] for answer in answers}
+    assert sorted(lines(ground.work / "told")) == sorted(campaigns)
+    assert (len(campaigns), ground.holder["term"]) == (4, 1)
+
+
 def test_the_final_document(ground):
     """Guards against scripts that read `--wait --json`: one document on stdout, and the exit code."""
     rows = ground.file("codes.csv", "code\n0\n3\n")

@@ -75,6 +75,7 @@ def test_only_the_mended_rows_run_again(ground):
     assert [(run["state"], run["class"]) for run in done["runs"]] == [
         ("succeeded", None), ("failed", "code"), ("succeeded", None),
     ]  # fmt: skip
+    assert "attempts/1/output.log:" in ground.overnight("why", campaign, runs[1]).out
     ground.file("train.py", "print('mended')\n")
     ground.overnight("retry", campaign, "--class", "code")
     await_that(lambda: ground.counts(campaign) == {"succeeded": 3})

@@ -45,8 +45,7 @@ class CampaignFiles:
                 continue
             with contextlib.suppress(FileNotFoundError):  # a person removed it, or it was lost with its host
                 write_whole(target + "/attempt.json", readable(attempt_document(run, attempt)), synced=synced)
-        if not run.attempts:
-            os.makedirs(run_dir, exist_ok=True)  # cancelled before its first start: nothing is there yet
+        os.makedirs(run_dir, exist_ok=True)  # cancelled before its first start, or the command removed it
         write_inventory(run_dir, synced=synced)
         document = readable(summary(run, order.spec, order.campaign))
         write_whole(run_dir + "/summary.json", document, synced=synced)

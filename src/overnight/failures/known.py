@@ -12,7 +12,7 @@ _SCHEDULER: dict[str, str] = {
     # Slurm, squeue(1) "job state codes"
     "TIMEOUT": "timeout.host", "DEADLINE": "timeout.host", "PREEMPTED": "preempted", "REQUEUED": "preempted",
     "REVOKED": "preempted", "SUSPENDED": "preempted", "NODE_FAIL": "node.lost", "BOOT_FAIL": "node.lost",
-    "LAUNCH_FAILED": "node.lost", "OUT_OF_MEMORY": "oom.host", "CANCELLED": "cancelled", "OUT_OF_ME+": "oom.host",
+    "LAUNCH_FAILED": "node.lost", "OUT_OF_MEMORY": "oom.host", "CANCELLED": "cancelled", "OUT_OF_ME": "oom.host",
     "SPECIAL_EXIT": "unknown", "REQUEUE_HOLD": "preempted", "RECONFIG_FAIL": "node.lost",
     # Slurm's short codes
     "TO": "timeout.host", "DL": "timeout.host", "PR": "preempted", "RQ": "preempted", "NF": "node.lost",

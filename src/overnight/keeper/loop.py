@@ -11,12 +11,12 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from overnight.keeper.orphans import Orphans
 from overnight.keeper.respawn import Respawn
 from overnight.keeper.watch import BeatWatch
-from overnight.keeper.wire import Received, Wire
+from overnight.keeper.wire import Received, Wire, quoted
 from overnight.shim import shim
 
 ENDING_SECONDS = 5.0
@@ -188,13 +188,13 @@ class Keeper:
             self._refuse(folder, error.errno or 0, error.strerror or str(error))
             return
         self._shims[pid] = folder
-        stat = shim.process_stat(pid)  # there until we reap it, dead or alive
+        started = shim.start_ticks_of_child(pid)
         try:
             watcher: int | None = os.pidfd_open(pid)
         except OSError:  # no descriptor left, or an old kernel: pid and start time tell
             watcher = None
-        started = stat.start_ticks if stat is not None else None
-        self._tell({"op": "forked", "dir": folder, "pid": pid, "start_ticks": started}, watcher)
+        ticks = "null" if started is None else started
+        self._tell(f'{{"op": "forked", "dir": {quoted(folder)}, "pid": {pid}, "start_ticks": {ticks}}}', watcher)
 
     def _be_shim(self, folder: str, locks: Sequence[int]) -> None:
         code = os.EX_SOFTWARE
@@ -210,9 +210,9 @@ class Keeper:
             os._exit(code)
 
     def _refuse(self, folder: str, number: int, message: str) -> None:
-        self._tell({"op": "fork_failed", "dir": folder, "errno": number, "message": message})
+        self._tell(json.dumps({"op": "fork_failed", "dir": folder, "errno": number, "message": message}))
 
-    def _tell(self, message: dict[str, Any], descriptor: int | None = None) -> None:
+    def _tell(self, message: str, descriptor: int | None = None) -> None:
         if self._wire is not None:
             self._wire.send(message, descriptor)
         elif descriptor is not None:
@@ -251,7 +251,8 @@ class Keeper:
             left = orphans if (pid, folder) in killed else []
             if left:
                 say(f"the shim of {folder} (pid {pid}) was killed: {_words(status)}; ending {left}")
-            self._tell({"op": "shim_ended", "dir": folder, "pid": pid, "status": status, "orphans": left})
+            words = f'"op": "shim_ended", "dir": {quoted(folder)}, "pid": {pid}, "status": {status}, "orphans": {left}'
+            self._tell(f"{{{words}}}")
         if supervisor_status is not None:
             self._supervisor_ended(supervisor_status)
             self._left_alone |= {

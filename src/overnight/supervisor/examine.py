@@ -12,8 +12,10 @@ from overnight.model.codec import replace
 from overnight.model.run import Attempt, Vitals
 from overnight.model.states import EndedBy
 from overnight.ports import Cursor, Examined, ExamineOrder, LookOrder, Probe
+from overnight.supervisor.orders import ELASTIC_ERROR_FILE
 from overnight.supervisor.watches import total_after
 
+ELASTIC_ERROR_CHARACTERS = 2**20
 CHECKPOINTS_KEPT = 3  # whole ones that are remembered: the newest may not load
 
 
@@ -21,9 +23,14 @@ class FileExaminer:
     """Examines attempts by their files. `whole(pattern, complete, excluded)` names the whole checkpoints, best
     first; may block, bounded by what the file system does."""
 
-    def __init__(self, probe: Probe, whole: Callable[[str, str | None, Sequence[str]], Sequence[str]]) -> None:
+    def __init__(
+        self, probe: Probe, whole: Callable[[str, str | None, Sequence[str]], Sequence[str]],
+        kernel: Callable[[float, float], tuple[str, ...]] = lambda since, until: (),
+    ) -> None:  # fmt: skip
+        """`kernel(since, until)`: what the kernel's log says of that time (monotonic seconds of this boot)."""
         self._probe = probe
         self._whole = whole
+        self._kernel = kernel
 
     def examine(self, order: ExamineOrder) -> Examined:
         """Raises OSError where the ground is bad: it is asked again then."""
@@ -84,9 +91,25 @@ class FileExaminer:
             start_errno=None if record is None else record.errno,
             free_bytes=free.f_bavail * free.f_frsize,
             free_inodes=free.f_favail if free.f_files else None,
+            kernel=self._kernel_lines(attempt),
+            elastic_errors=_elastic_errors(order.attempt_dir),
         )
+
+    def _kernel_lines(self, attempt: Attempt) -> tuple[str, ...]:
+        started, ended, record = attempt.started, attempt.ended, attempt.exit
+        if started is None or ended is None or record is None or started.boot != ended.boot:
+            return ()
+        return self._kernel(started.mono, started.mono + record.seconds)
 
     def _checkpoints(self, order: ExamineOrder) -> tuple[str, ...]:
         if order.checkpoint is None:
             return ()
         return tuple(self._whole(order.checkpoint, order.complete, order.excluded)[:CHECKPOINTS_KEPT])
+
+
+def _elastic_errors(attempt_dir: str) -> tuple[str, ...]:
+    """What torchelastic wrote to the file that we named to it, if the command was one of its kind."""
+    try:
+        return (Path(attempt_dir, ELASTIC_ERROR_FILE).read_text("utf-8", "replace")[:ELASTIC_ERROR_CHARACTERS],)
+    except OSError:
+        return ()

@@ -16,6 +16,7 @@ from overnight.supervisor.watches import Watch
 
 ALWAYS = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
 OFFLINE = {"WANDB_MODE": "offline"}
+ELASTIC_ERROR_FILE = "torchelastic-error.json"  # in the attempt's directory
 
 
 class Orders:
@@ -88,6 +89,8 @@ class Orders:
             "OVERNIGHT_CHECKPOINT": reserved["checkpoint"],
             "OVERNIGHT_PROGRESS": str(Path(self.target(run, attempt).attempt_dir) / "progress"),
         }
+        # torchrun leaves the first failing worker's exception there (torch.distributed.elastic.multiprocessing.errors).
+        env["TORCHELASTIC_ERROR_FILE"] = f"{self.target(run, attempt).attempt_dir}/{ELASTIC_ERROR_FILE}"
         if attempt.slot.gpu_ids:
             env["CUDA_VISIBLE_DEVICES"] = reserved["gpu_ids"]
             # Our locks follow the driver's order of GPUs; CUDA's own default puts the fastest first.

@@ -21,6 +21,7 @@ from overnight.model.policy import CodeIdentity
 from overnight.model.time import Moment
 from overnight.ports import Executor, Store
 from overnight.probes import FileProbe, whole
+from overnight.probes.kernel import KernelWitness
 from overnight.supervisor.examine import FileExaminer
 from overnight.supervisor.inbox import FileInbox
 from overnight.supervisor.loop import Supervisor
@@ -83,7 +84,7 @@ def build(
     inbox = FileInbox(state)
     supervisor = Supervisor(
         store=store, clock=clock, inbox=inbox, executors=executors, probe=probe,
-        examiner=FileExaminer(probe, whole), files=files, launch_files=files, code=LocalCode(root, state),
+        examiner=FileExaminer(probe, whole, KernelWitness().lines), files=files, launch_files=files, code=LocalCode(root, state),
         workers=workers, orders=Orders(root, state), roll=roll, watch_only=watch_only,
     )  # fmt: skip
     return supervisor, local, inbox, workers
