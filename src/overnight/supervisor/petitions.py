@@ -99,7 +99,7 @@ class Petitions:
         campaign = self._revise(campaign, request.by, "launch", request.code, now, added=own)
         self._ledger.add_runs(campaign, frozen.runs)
         self._code_known(campaign.id, now)
-        return r.Answer(True, f"{len(frozen.runs)} runs", campaign=campaign.id, created=True)
+        return r.Answer(True, _counted(len(frozen.runs), "run"), campaign=campaign.id, created=True)
 
     def _refuse_namesake(self, request: r.Launch) -> None:
         frozen = request.frozen
@@ -204,7 +204,7 @@ class Petitions:
             self._ledger.apply(ref, RetryRequested(now, request.by, request.scratch))
         campaign = self._ledger.campaigns[campaign.id]
         self._ledger.put(replace(campaign, cancelling="", ended=None))
-        return r.Answer(True, f"{len(refs)} runs are tried again", campaign=campaign.id,
+        return r.Answer(True, f"to be tried again: {_counted(len(refs), 'run')}", campaign=campaign.id,
                         details=tuple(ref.run_id for ref in refs[:1000]))  # fmt: skip
 
     def _amend(self, request: r.Amend, now: Moment) -> r.Answer:
@@ -243,8 +243,8 @@ class Petitions:
         if request.now:
             for ref in live:
                 self._ledger.apply(ref, PauseRequested(now, request.by))
-            return r.Answer(True, f"paused; {len(live)} live attempts are being ended", campaign=campaign.id)
-        return r.Answer(True, f"paused; {len(live)} live attempts go on", campaign=campaign.id)
+            return r.Answer(True, f"paused; being ended: {_counted(len(live), 'live attempt')}", campaign=campaign.id)
+        return r.Answer(True, f"paused; going on: {_counted(len(live), 'live attempt')}", campaign=campaign.id)
 
     def _of(self, campaign: str, *states: RunState) -> list[RunRef]:
         return [ref for ref, run in self._ledger.runs.items() if ref.campaign == campaign and run.state in states]
@@ -258,7 +258,7 @@ class Petitions:
         self._ledger.put(replace(campaign, paused=False, paused_why=""))
         for ref in refs:
             self._ledger.apply(ref, ResumeRequested(now, request.by))
-        words = [f"{len(refs)} held runs go on"] if refs else []
+        words = [f"going on: {_counted(len(refs), 'held run')}"] if refs else []
         words += ["no longer paused"] if was else []
         return r.Answer(True, "; ".join(words) or "nothing was paused or held", campaign=campaign.id)
 
@@ -291,3 +291,7 @@ class Petitions:
                 self._ledger.apply(entry[0], CancelRequested(now, "supervisor", campaign.cancelling))
             more = more or self._ledger.queued(campaign.id) > 0
         return more
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" + ("" if count == 1 else "s")

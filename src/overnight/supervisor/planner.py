@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 CODE_FRESH = 5.0  # seconds: no attempt starts on an older look at the code
 CODE_AHEAD = 2.5  # while starts go on, the next look is taken this early
+CODE_REVISIONS = 40  # of a campaign; changed code makes no more after that
 SLOT_AGAIN = 1.0  # seconds until a taken slot is tried again
 
 
@@ -124,6 +125,16 @@ class Planner:
         if identity.digest is None or identity.digest == campaign.code:
             return
         if campaign.code is None:
+            self._ledger.put(replace(campaign, code=identity.digest))
+            return
+        if campaign.revision >= CODE_REVISIONS and campaign.policy.code.on_change == "run":
+            # Runs that write into their own command's folder would make a revision every few seconds.
+            if campaign.revision == CODE_REVISIONS:
+                words = (
+                    f"the code changed {CODE_REVISIONS} times: from now on attempts name it, without a revision each"
+                )
+                self._ledger.say(campaign_id, "", now, words)
+                campaign = self._revise(campaign, identity, None, now)
             self._ledger.put(replace(campaign, code=identity.digest))
             return
         campaign = self._revise(campaign, identity, patch, now)

@@ -84,7 +84,8 @@ def build(
     inbox = FileInbox(state)
     supervisor = Supervisor(
         store=store, clock=clock, inbox=inbox, executors=executors, probe=probe,
-        examiner=FileExaminer(probe, whole, KernelWitness().lines), files=files, launch_files=files, code=LocalCode(root, state),
+        examiner=FileExaminer(probe, whole, KernelWitness().lines), files=files, launch_files=files,
+        code=LocalCode(root, state),
         workers=workers, orders=Orders(root, state), roll=roll, watch_only=watch_only,
     )  # fmt: skip
     return supervisor, local, inbox, workers
