@@ -86,7 +86,9 @@ def bare_spawn(runs: int) -> float:
 
 def _command(*words: str, given: str | None = None, cwd: Path | None = None) -> float:
     begun = time.perf_counter()
-    subprocess.run(words, input=given, text=True, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=cwd)
+    subprocess.run(
+        words, input=given, text=True, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=cwd
+    )
     return time.perf_counter() - begun
 
 

@@ -52,7 +52,9 @@ class Ground:
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
         if done.returncode != code:
-            raise SystemExit(f"overnight {words}: exit {done.returncode}\n{done.stdout}{done.stderr}{self.last_words()}")
+            raise SystemExit(
+                f"overnight {words}: exit {done.returncode}\n{done.stdout}{done.stderr}{self.last_words()}"
+            )
         return json.loads(done.stdout) if done.stdout.strip() else None
 
     def rows(self, count: int, name: str = "rows.csv") -> Path:

@@ -83,7 +83,9 @@ def table(title: str, lines: list[Line]) -> str:
         spread = f"{_number(line.low)} to {_number(line.high)}"
         rows.append((line.what, f"{_number(line.measured)} {line.unit}", spread, line.budget, verdict))
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
-    text = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows]
+    text = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
     text.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return f"{title}\n\n" + "\n".join(text) + "\n"
 

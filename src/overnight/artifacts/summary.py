@@ -47,7 +47,7 @@ def summary(run: Run, spec: RunSpec, campaign: Campaign) -> _Document:
         "words": run.words,
         "attempts": [attempt_entry(attempt) for attempt in began],
         "progress": _progress(began),
-        "metrics": _metrics(began),
+        "metrics": newest_metrics(began),
         "gates": {},
         "started_at": when(this_epoch[0].started or this_epoch[0].planned) if this_epoch else None,
         "ended_at": when(run.changed or (last.ended if last is not None else None)),
@@ -89,7 +89,7 @@ def attempt_document(run: Run, attempt: Attempt) -> _Document:
         "flags": list(attempt.flags),
         "counted": attempt.counted,
         "progress": _progress([attempt]),
-        "metrics": _metrics([attempt]),
+        "metrics": newest_metrics([attempt]),
         "lines": vitals.lines,
         "cpu_seconds": round(exit_record.cpu_seconds, 3) if exit_record is not None else None,
         "max_rss_kib": exit_record.max_rss_kib if exit_record is not None else None,
@@ -136,7 +136,7 @@ def _progress(attempts: list[Attempt]) -> _Document | None:
     return None
 
 
-def _metrics(attempts: list[Attempt]) -> dict[str, float]:
+def newest_metrics(attempts: list[Attempt]) -> dict[str, float]:
     """The newest ones seen. Not-a-numbers have no JSON and are left out."""
     for attempt in reversed(attempts):
         if attempt.vitals.metrics:

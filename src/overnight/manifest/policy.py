@@ -1,6 +1,7 @@
 """The policy of a campaign file: everything that says how, and nothing of what."""
 
 import fnmatch
+import glob
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from overnight.model.policy import (
     Policy,
     Progress,
     Resources,
+    Results,
     RetryPolicy,
 )
 
@@ -44,6 +46,7 @@ def read_policy(top: Table, base: Policy, *, columns: Collection[str] | None, de
         checkpoint=_checkpoint(top.table("checkpoint"), base.checkpoint, columns),
         retry=_retry(top.table("retry"), base.retry),
         artifacts=_artifacts(top.table("artifacts"), base.artifacts),
+        results=_results(top.table("results"), base.results),
         code=_code(top.table("code"), base.code),
         fail_fast=top.flag("fail_fast", base.fail_fast),
         executor=executor,
@@ -249,19 +252,35 @@ def _artifacts(table: Table, base: Artifacts) -> Artifacts:
 
 def required_of(table: Table) -> tuple[str, ...]:
     """`artifacts.required`, relative to `{out_dir}`."""
-    found = []
-    for path in table.texts("required", ()):
-        relative = path.removeprefix(OUT_DIR)
-        parts = relative.split("/")
-        if not relative.strip("./") or relative.startswith("/") or ".." in parts:
-            table.fault("required", f"{shown(path)} is not a file inside {{out_dir}}", "a path relative to {out_dir}")
-        elif words([relative]):
-            table.fault(
-                "required", f"{shown(path)} holds a placeholder", "the same paths hold for every run; globs are allowed"
-            )
-        else:
-            found.append("/".join(part for part in parts if part not in ("", ".")))
-    return tuple(dict.fromkeys(found))
+    found = [_inside(table, "required", path, "; globs are allowed") for path in table.texts("required", ())]
+    return tuple(dict.fromkeys(path for path in found if path is not None))
+
+
+def _inside(table: Table, key: str, path: str, also: str = "") -> str | None:
+    """`path` relative to `{out_dir}`, without detours; None, and a fault, if it leaves it."""
+    relative = path.removeprefix(OUT_DIR)
+    parts = relative.split("/")
+    if not relative.strip("./") or relative.startswith("/") or ".." in parts or "\0" in relative:
+        table.fault(key, f"{shown(path)} is not a file inside {{out_dir}}", "a path relative to {out_dir}")
+    elif words([relative]):
+        table.fault(key, f"{shown(path)} holds a placeholder", f"the same paths hold for every run{also}")
+    else:
+        return "/".join(part for part in parts if part not in ("", "."))
+    return None
+
+
+def _results(table: Table, base: Results) -> Results:
+    table.check_keys()
+    written = table.text("file", None)
+    if written is None:
+        return base
+    file = _inside(table, "file", written)
+    if file is None:
+        return base
+    if glob.has_magic(file):
+        table.fault("file", f"{shown(written)} may be several files", "the name of one file, the same for every run")
+        return base
+    return Results(file=file)
 
 
 def _code(table: Table, base: Code) -> Code:

@@ -14,7 +14,7 @@ Auto = Literal["auto"]
 KEYS: dict[str, tuple[str, ...]] = {
     "": (
         "name", "command", "runs", "fail_fast", "cwd", "executor", "resources", "limits", "progress", "checkpoint",
-        "retry", "env", "artifacts", "code", "run", "matrix", "zip", "fake",
+        "retry", "env", "artifacts", "results", "code", "run", "matrix", "zip", "fake",
     ),
     "resources": ("gpus", "slots"),
     "limits": ("timeout", "attempt_timeout", "startup", "heartbeat", "progress", "grace"),
@@ -23,6 +23,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "retry": ("max_attempts", "outage", "backoff", "class"),
     "retry.backoff": ("first", "factor", "max", "jitter"),
     "artifacts": ("required", "exclude"),
+    "results": ("file",),
     "code": ("on_change",),
 }  # fmt: skip
 

@@ -67,6 +67,13 @@ class Artifacts(Struct, frozen=True):
     exclude: tuple[str, ...] = ()
 
 
+class Results(Struct, frozen=True):
+    """What `results` shows of a run beside the numbers of its output. `file`: relative to `{out_dir}`; a CSV file
+    with one row of data, or a JSON object."""
+
+    file: str | None = None
+
+
 class Code(Struct, frozen=True):
     """What a change of the code means for runs that have not started: `run` with it, or `hold`."""
 
@@ -82,6 +89,7 @@ class Policy(Struct, frozen=True):
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     artifacts: Artifacts = field(default_factory=Artifacts)
+    results: Results = field(default_factory=Results)
     code: Code = field(default_factory=Code)
     fail_fast: bool = False
     executor: str = "local"

@@ -65,6 +65,7 @@ class StoreReader:
     def __init__(self, connection: sqlite3.Connection, path: str) -> None:
         self.path = path
         self._db = connection
+        self._row: tuple[tuple[str, str], bytes] = (("", ""), b"")  # names of the run read last, and its row
 
     def close(self) -> None:
         """Let go of the database."""
@@ -159,10 +160,15 @@ class StoreReader:
 
     def _run(self, run_key: int) -> Run | None:
         rows = self._ask(SQL["run_by_key"], (run_key,))
-        return records.read_run(rows[0]) if rows else None
+        if not rows:
+            return None
+        self._row = rows[0][:2], rows[0][3]
+        return records.read_run(rows[0])
 
     def spec(self, ref: RunRef) -> RunSpec | None:
         """What its row brought."""
+        if self._row[0] == (ref.campaign, ref.run_id):  # a run is read just before its row; rows never change
+            return records.decode(self._row[1], RunSpec)
         seq = self._seq(ref.campaign)
         body = None if seq is None else self._one("spec", seq, ref.run_id)
         return None if body is None else records.decode(body, RunSpec)

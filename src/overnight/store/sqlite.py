@@ -83,6 +83,7 @@ class SqliteStore(StoreReader):
         self._seqs.clear()
         self._policies.clear()
         self._boots.clear()
+        self._row = ("", ""), b""
         with contextlib.suppress(sqlite3.Error):  # the first error is the one to tell
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")

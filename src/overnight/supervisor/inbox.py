@@ -22,6 +22,7 @@ from overnight.model.requests import Request
 INBOX = "inbox"
 REJECTED = "rejected"
 WAKE = "wake"
+SETTLED_NS = 1_000_000_000  # a folder unchanged for so long has a time that the next change will differ from
 STALE_TEMP_SECONDS = 3600.0  # what a client that died while writing left behind
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
@@ -105,13 +106,21 @@ class FileInbox:
         """Make the folder and the FIFO if they are missing. Raises `OSError` when they cannot be made."""
         self._inbox = state / INBOX
         self._inbox.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder = str(self._inbox)
         self._wake = _open_fifo(state / WAKE)
+        self._quiet_since: int | None = None  # the folder as it was when it held nothing for us
         self._sweep()
 
     def read(self) -> Sequence[Request]:
         """Whole requests, oldest first. Files that cannot be understood are moved to `rejected/`, with a
         `.why` beside them, and stop nobody else's request."""
+        changed = os.stat(self._folder).st_mtime_ns
+        if changed == self._quiet_since:
+            return ()
+        # A file that comes in the same tick of the clock leaves no trace in the folder's time: look once more.
+        settled = time.time_ns() - changed > SETTLED_NS
         requests: list[Request] = []
+        left = False
         for name in sorted(os.listdir(self._inbox)):
             if name.startswith(".") or not name.endswith(".json"):
                 continue
@@ -122,6 +131,7 @@ class FileInbox:
                 continue  # withdrawn between listing and reading
             except OSError as problem:
                 if problem.errno in _PASSING:
+                    left = True
                     continue  # the file may be whole; the next turn looks again
                 self._reject(path, f"cannot be read: {problem.strerror}")
                 continue
@@ -134,6 +144,7 @@ class FileInbox:
                 self._reject(path, f"carries the id {request.id!r}, which is not its file's name")
                 continue
             requests.append(request)
+        self._quiet_since = changed if settled and not requests and not left else None
         return requests
 
     def delete(self, request_ids: Sequence[str]) -> None:
@@ -147,6 +158,7 @@ class FileInbox:
 
     def drain(self) -> None:
         """Forget the pokes so far. What was written before them is in the folder."""
+        self._quiet_since = None
         try:
             while os.read(self._wake, 4096):
                 pass

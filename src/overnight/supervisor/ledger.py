@@ -47,6 +47,7 @@ class Ledger:
         self.on_move: Callable[[RunRef, Run, Run], None] = lambda ref, before, now: None
         self._queues: dict[str, list[tuple[int, int]]] = {}
         self._waiting: list[tuple[float, RunRef]] = []
+        self._drawn: dict[RunRef, Run] = {}  # out of the queue in this turn: as the store has them
         self._specs: dict[RunRef, RunSpec] = {}
         self._touched: set[str] = set()
 
@@ -86,7 +87,7 @@ class Ledger:
 
     def get(self, ref: RunRef) -> Run | None:
         """The run as of this turn."""
-        return self.runs.get(ref) or self.batch.runs.get(ref) or self.store.run(ref)
+        return self.runs.get(ref) or self.batch.runs.get(ref) or self._drawn.get(ref) or self.store.run(ref)
 
     def spec(self, ref: RunRef) -> RunSpec:
         """The row of a run; raises KeyError if there is none."""
@@ -113,7 +114,9 @@ class Ledger:
             run = self._at(campaign, position)
             # One that still owes (an old epoch's files are in the way) comes back when it no longer does.
             if run is not None and run.state == RunState.PENDING and not run.owed:
-                return RunRef(campaign, run.run_id), run
+                ref = RunRef(campaign, run.run_id)
+                self._drawn[ref] = run
+                return ref, run
         return None
 
     def _at(self, campaign: str, position: int) -> Run | None:
@@ -274,6 +277,7 @@ class Ledger:
         if self.batch:
             self.store.commit(self.batch)
         self.batch = Batch()
+        self._drawn.clear()
         asked, self.asked = self.asked, []
         return asked
 

@@ -36,6 +36,7 @@ class Lock:
             "term": (term if isinstance(term, int) else 0) + 1,
             "watch_only": watch_only,
         }
+        self._line = json.dumps(self._record).removesuffix("}")
         self.beat()
 
     def _read(self) -> dict[str, object]:
@@ -53,7 +54,7 @@ class Lock:
     def beat(self) -> None:
         """The counter moves. A full disk does not matter: the space is taken already."""
         self._beat += 1
-        line = json.dumps({**self._record, "beat": self._beat})
+        line = f'{self._line}, "beat": {self._beat}}}'
         os.pwrite(self._fd, line.ljust(PADDED - 1).encode() + b"\n", 0)
 
     def close(self) -> None:

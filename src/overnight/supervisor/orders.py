@@ -68,7 +68,7 @@ class Orders:
         return StartOrder(
             ref=ref, n=attempt.n, attempt_id=reserved["attempt_id"], run_dir=run_dir,
             out_dir=reserved["out_dir"], attempt_dir=self.target(run, attempt).attempt_dir, argv=tuple(argv),
-            cwd=str(Path(campaign.cwd) / expand_text(campaign.policy.cwd, spec.params, reserved)),
+            cwd=_below(campaign.cwd, expand_text(campaign.policy.cwd, spec.params, reserved)),
             env_set=env, env_unset=(), umask=campaign.umask,
             launch_env=layout.launch_env_file(self.state, run.campaign),
             rlimits=campaign.rlimits, slot=attempt.slot, bound_seconds=limits.bound_seconds(run, campaign),
@@ -87,7 +87,7 @@ class Orders:
             "OVERNIGHT_ATTEMPT_ID": reserved["attempt_id"],
             "OVERNIGHT_OUT_DIR": reserved["out_dir"],
             "OVERNIGHT_CHECKPOINT": reserved["checkpoint"],
-            "OVERNIGHT_PROGRESS": str(Path(self.target(run, attempt).attempt_dir) / "progress"),
+            "OVERNIGHT_PROGRESS": self.target(run, attempt).attempt_dir + "/progress",
         }
         # torchrun leaves the first failing worker's exception there (torch.distributed.elastic.multiprocessing.errors).
         env["TORCHELASTIC_ERROR_FILE"] = f"{self.target(run, attempt).attempt_dir}/{ELASTIC_ERROR_FILE}"
@@ -137,7 +137,13 @@ class Orders:
 
 def command_dir(campaign: Campaign) -> str:
     """Where the commands of a campaign run; where rows differ in it, where the campaign was launched."""
-    return campaign.cwd if "{" in campaign.policy.cwd else str(Path(campaign.cwd) / campaign.policy.cwd)
+    return campaign.cwd if "{" in campaign.policy.cwd else _below(campaign.cwd, campaign.policy.cwd)
+
+
+def _below(folder: str, path: str) -> str:
+    if path.startswith("/"):
+        return path
+    return folder if path in ("", ".") else str(Path(folder) / path)
 
 
 def attempt_id(run: Run, n: int) -> str:

@@ -1,0 +1,158 @@
+"""What is provoked, and what must be found out about it.
+
+Classes follow from the failure alone, never from what the classifier happens to say.
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+SUCCEEDED = ""  # the class of a run that ended well
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run of the night."""
+
+    name: str
+    words: str  # the command; {out_dir} and the words of `places()` are replaced
+    found: str  # the class
+    evidence: str = ""  # stands in the evidence's line; empty: no line says it
+    rule: str = ""  # who decided; empty: any rule of the log
+    consequences: tuple[str, ...] = ()  # named apart, at least these
+    before: tuple[str, ...] = ()  # classes of the attempts before the last
+    needs: str = ""  # a word of `missing()`
+
+
+def torchrun(program: str) -> str:
+    """Two workers on this machine."""
+    return f"torchrun --standalone --nproc-per-node=2 programs/{program}"
+
+
+def own_mount(options: str, where: str, command: str) -> str:
+    """`command` where `where` is a small file system of its own, which nobody else sees."""
+    script = f"mount -t tmpfs -o {options} none {where} && exec {command}"
+    return f"unshare --map-root-user --mount sh -c {shlex.quote(script)}"
+
+
+RANKS = [
+    Case("rank-raises", torchrun("ranks.py raises"), "code", "ValueError: label 11 is not among 10 classes"),
+    Case("rank-killed", torchrun("ranks.py killed"), "unknown", "exitcode: -9", "child-killed", ("nccl.error",)),
+    Case("rank-segfaults", torchrun("ranks.py segfaults"), "crash", "egmentation fault"),
+    Case("rank-hangs", torchrun("ranks.py hangs"), "nccl.timeout", "Timed out waiting", "nccl-timeout"),
+    Case("rank-leaves", torchrun("ranks.py leaves"), "nccl.error", "onnection closed by peer"),
+    Case("ranks-unequal", torchrun("absent.py"), "config", "can't open file"),
+    Case("launcher-words", "torchrun --nproc-per-node=many programs/ranks.py raises", "config", "nproc_per_node"),
+    Case("nobody-comes", "python programs/meeting.py alone", "rendezvous", "clients"),
+    Case("port-taken", "python programs/meeting.py port {service_port}", "rendezvous", "in use"),
+    Case("spawned-raises", "python programs/train.py spawn", "code", "KeyError: 'learning_rate'"),
+]
+
+TRAINING = [
+    Case("worker-killed", "python programs/train.py worker-killed", "oom.host", "killed by signal: Killed"),
+    Case("worker-raises", "python programs/train.py worker-raises", "code", "KeyError: 'pixels'"),
+    Case("bad-shape", "python programs/train.py bad-shape", "code", "shapes cannot be multiplied"),
+    Case("bad-index", "python programs/train.py bad-index", "code", "index out of range in self"),
+    Case("nan-backward", "python programs/train.py nan-backward", "numeric", "returned nan values"),
+    Case("nan-loss", "python programs/train.py nan-loss", "numeric", "stopping training"),
+    Case("needs-gpu", "python programs/train.py needs-gpu", "gpu.driver", rule="gpu-no-device", evidence="CUDA"),
+    Case(
+        "shm-small", own_mount("size=1m", "/dev/shm", "python programs/train.py shm-small"), "shm",
+        "shared memory", needs="mounts",
+    ),
+    Case(
+        "shm-handles", "sh -c 'ulimit -n 64; exec python programs/train.py too-many-files'", "shm",
+        "oo many open files",
+    ),
+]  # fmt: skip
+
+CHECKPOINTS = [
+    Case("ckpt-truncated", "python programs/checkpoints.py truncated {out_dir}", "data.corrupt", "PytorchStreamReader"),
+    Case("ckpt-overwritten", "python programs/checkpoints.py overwritten {out_dir}", "data.corrupt"),
+    Case("ckpt-empty", "python programs/checkpoints.py empty {out_dir}", "data.corrupt", "Ran out of input"),
+    Case("ckpt-missing", "python programs/checkpoints.py missing {out_dir}", "data.missing", "ckpt.pt"),
+    Case("ckpt-foreign", "python programs/checkpoints.py foreign {out_dir}", "checkpoint", "Weights only load failed"),
+    Case("ckpt-misfit", "python programs/checkpoints.py misfit {out_dir}", "checkpoint", "state_dict"),
+    Case(
+        "ckpt-full", own_mount("size=1m", "{out_dir}", "python programs/checkpoints.py full {out_dir}"), "disk.full",
+        needs="mounts",
+    ),
+]  # fmt: skip
+
+SETTINGS = [
+    Case("argparse", "python programs/settings_argparse.py --lr ten", "config", "invalid float value"),
+    Case("hydra", "python programs/settings_hydra.py model.depth=3", "config", "model.depth"),
+    Case("pydantic", 'python programs/settings_pydantic.py \'{"lr": -1, "steps": "many"}\'', "config"),
+    Case("no-script", "python programs/absent.py", "config", "can't open file"),
+    Case("no-program", "trainer-that-nobody-has --lr 1", "config", rule="supervisor-start"),
+]
+
+HOST = [
+    Case("segfault", "python programs/host.py segfault", "crash", "Segmentation fault"),
+    Case("abort", "python programs/host.py abort", "crash", "Aborted"),
+    Case("address-space", "python programs/host.py memory", "oom.host", "Unable to allocate"),
+    Case("files", "python programs/host.py files", "config", "Too many open files"),
+    Case(
+        "disk-full", own_mount("size=4m", "{out_dir}", "python programs/host.py disk {out_dir}"), "disk.full",
+        "No space left on device", needs="mounts",
+    ),
+    Case("file-size", "python programs/host.py file-size {out_dir}", "disk.full", "File too large"),
+    Case(
+        "read-only", own_mount("ro", "{out_dir}", "python programs/host.py read-only {out_dir}"), "disk.io",
+        "Read-only file system", needs="mounts",
+    ),
+    Case("no-module", "python programs/host.py module", "import", "No module named"),
+    Case("no-library", "python programs/host.py library", "import", "cannot open shared object file"),
+    Case("no-data", "python programs/host.py data /nonexistent/train.bin", "data.missing", "/nonexistent/train.bin"),
+    Case("half-data", "python programs/host.py array {out_dir}", "data.corrupt"),
+    Case("own-launcher", "python programs/host.py child", "code", "ZeroDivisionError"),
+    Case("thread-dies", "python programs/host.py threads", "data.missing", "/nonexistent/shard-0.tar"),
+]  # fmt: skip
+
+OUTSIDE = [
+    Case("no-name", "python programs/outside.py requests http://no-such-host.invalid/x", "network", "resol"),
+    Case("refused", "python programs/outside.py requests http://127.0.0.1:{closed_port}/x", "network", "refused"),
+    Case("hangs", "python programs/outside.py requests {service}/hangs", "network", "timed out"),
+    Case("no-tls", "python programs/outside.py requests https://127.0.0.1:{service_port}/x", "network", "SSL"),
+    Case("unauthorized", "python programs/outside.py requests {service}/private", "auth", "401"),
+    Case("hub-private", "env HF_ENDPOINT={service}/private python programs/outside.py hub a/b", "auth", "401"),
+    Case("hub-forbidden", "env HF_ENDPOINT={service}/forbidden python programs/outside.py hub a/b", "auth", "403"),
+    Case("hub-absent", "env HF_ENDPOINT={service}/absent python programs/outside.py hub a/b", "data.missing", "404"),
+    Case("passes", "python programs/outside.py requests {service}/passes", SUCCEEDED, before=("network",)),
+]
+
+# Behind all others: the kernel's word of a kill is about the host, not about one run.
+LAST = [
+    Case(
+        "cgroup", "python programs/host.py cgroup {cgroup}", "oom.host", "out of memory", "kernel-oom-kill",
+        needs="memory cgroup",
+    ),
+]  # fmt: skip
+
+CASES = [*RANKS, *TRAINING, *CHECKPOINTS, *SETTINGS, *HOST, *OUTSIDE, *LAST]
+
+
+def memory_cgroup() -> Path | None:
+    """Our own memory cgroup (version 1), if we may make others in it."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            own = Path("/sys/fs/cgroup/memory") / path.lstrip("/")
+            return own if os.access(own, os.W_OK) and os.access("/dev/kmsg", os.R_OK) else None
+    return None
+
+
+def missing() -> dict[str, str]:
+    """What this machine lacks, by what cases call it, with what would have to be there."""
+    lacks = {}
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run(["unshare", "--map-root-user", "--mount", "true"], capture_output=True).returncode
+    ):
+        lacks["mounts"] = "unshare(1), and leave to make mount namespaces"
+    if memory_cgroup() is None:
+        lacks["memory cgroup"] = "a writable memory cgroup of version 1, and leave to read /dev/kmsg"
+    return lacks

@@ -1,0 +1,109 @@
+"""One night in which all that is provoked goes wrong, in one campaign of the real product."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from campaign_world import Ground, standing
+from cases import CASES, Case, memory_cgroup, missing
+from endpoint import serving
+
+NIGHT_SECONDS = 600.0  # by then every run has ended; about three minutes on two slow cores
+PROGRAMS = Path(__file__).parent / "programs"
+POLICY = {
+    "retry.max_attempts": "1",
+    "retry.outage": "3s",  # an outage is not counted: it is tried again for so long
+    "retry.backoff.first": "300ms",
+    "retry.backoff.max": "1s",
+    "limits.timeout": "90s",
+    "limits.grace": "2s",
+}
+
+
+def pytest_report_header() -> list[str]:
+    return [f"not provoked here: {_names(lack)} (needs {what})" for lack, what in missing().items()]
+
+
+def _names(lack: str) -> str:
+    return ", ".join(case.name for case in CASES if case.needs == lack)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test a case that this machine can provoke."""
+    if "case" in metafunc.fixturenames:
+        lacks = missing()
+        possible = [case for case in CASES if case.needs not in lacks]
+        metafunc.parametrize("case", possible, ids=[case.name for case in possible])
+
+
+class Night:
+    """What became of it."""
+
+    def __init__(self, ground: Ground, document: dict[str, Any]) -> None:
+        self.ground, self.campaign = ground, str(document["campaign"])
+        self.runs = {run["run_id"]: run for run in document["runs"]}
+
+    def summary(self, run: str) -> dict[str, Any]:
+        return self.ground.summary(self.campaign, run)
+
+    def log(self, run: str, attempt: int) -> str:
+        """What the attempt said."""
+        return (self.ground.attempt(self.campaign, run, attempt) / "output.log").read_text("utf-8", "replace")
+
+
+@pytest.fixture(scope="session")
+def night(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
+    """The campaign of all selected cases, two at a time; nothing of it is left."""
+    selected = [getattr(item, "callspec", None) for item in request.session.items]
+    chosen = [spec.params["case"] for spec in selected if spec is not None]
+    base = tmp_path_factory.mktemp("night")
+    with serving() as service, socket.socket() as closed, standing(base) as ground:
+        closed.bind(("127.0.0.1", 0))  # bound, and nobody listens
+        cgroup = (memory_cgroup() or base) / f"overnight-provoked-{os.getpid()}"
+        places = {
+            "{service}": service.url,
+            "{service_port}": str(service.server_port),
+            "{closed_port}": str(closed.getsockname()[1]),
+            "{cgroup}": str(cgroup),
+        }
+        try:
+            yield Night(ground, _launch(ground, chosen, places))
+        finally:
+            ground.close()
+            if cgroup.exists():
+                cgroup.rmdir()
+
+
+def _launch(ground: Ground, cases: list[Case], places: dict[str, str]) -> dict[str, Any]:
+    shutil.copytree(PROGRAMS, ground.work / "programs")
+    ground.env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{ground.env['PATH']}"
+    rows = io.StringIO()
+    writer = csv.writer(rows)
+    writer.writerow(["run_id", "words"])
+    for case in cases:
+        words = case.words
+        for place, value in places.items():
+            words = words.replace(place, value)
+        writer.writerow([case.name, words])
+    settings = [word for key, value in POLICY.items() for word in ("--set", f"{key}={value}")]
+    client = ground.start(
+        "launch", "--wait", "--json", "--slots", 2, *settings,
+        "--runs", ground.file("faults.csv", rows.getvalue()), "--", "{words...}",
+    )  # fmt: skip
+    try:
+        out, err = client.process.communicate(timeout=NIGHT_SECONDS)
+    except subprocess.TimeoutExpired:
+        client.process.kill()
+        raise AssertionError(f"the night has not ended in {NIGHT_SECONDS} s\n{ground.logs()}") from None
+    assert client.process.returncode in (0, 1), f"{out}\n{err}\n{ground.logs()}"
+    document: dict[str, Any] = json.loads(out)
+    return document

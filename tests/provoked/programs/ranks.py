@@ -1,0 +1,46 @@
+"""Data-parallel training over gloo, with a fault in one rank. Started by torchrun: `ranks.py FAULT`."""
+
+import os
+import signal
+import sys
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+FAULT_STEP = 3
+COLLECTIVE_SECONDS = 4  # what a hanging rank's peer waits
+
+
+def fail(fault: str) -> None:
+    if fault == "raises":
+        raise ValueError("label 11 is not among 10 classes")
+    if fault == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if fault == "hangs":
+        signal.pause()
+    if fault == "leaves":
+        os._exit(0)
+    if fault == "segfaults":
+        torch._C._set_worker_signal_handlers()
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def main(fault: str) -> None:
+    dist.init_process_group("gloo", timeout=timedelta(seconds=COLLECTIVE_SECONDS))
+    model = DistributedDataParallel(torch.nn.Linear(8, 10))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for step in range(6):
+        if step == FAULT_STEP and dist.get_rank() == 1:
+            fail(fault)
+        loss = torch.nn.functional.cross_entropy(model(torch.randn(4, 8)), torch.zeros(4, dtype=torch.long))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if dist.get_rank() == 0:
+            print(f"step {step} loss {loss.item():.4f}", flush=True)
+    dist.destroy_process_group()
+
+
+main(sys.argv[1])

@@ -1,0 +1,38 @@
+"""Failures that real software prints, through the whole product, and what it made of them."""
+
+from pathlib import Path
+
+from cases import SUCCEEDED, Case
+from conftest import Night
+
+
+def test_class_and_evidence(night: Night, case: Case) -> None:
+    """Guards against rules that fit the examples that they were written with, and not what software prints today."""
+    summary = night.summary(case.name)
+    said = night.log(case.name, len(summary["attempts"]))
+    classes = [attempt["class"] for attempt in summary["attempts"]]
+    if case.found == SUCCEEDED:
+        assert (summary["state"], summary["failure"]) == ("succeeded", None), said
+        assert classes == [*case.before, None]
+        return
+    failure = summary["failure"]
+    assert failure["class"] == case.found, f"{failure}\n{said}"
+    assert set(classes) == {case.found}
+    assert (len(classes) == 1) or case.found == "network"  # an outage is not counted
+    assert not case.rule or failure["rule"] == case.rule
+    assert set(case.consequences) <= set(failure["consequences"]), f"{failure}\n{said}"
+    assert case.found not in failure["consequences"]
+    assert night.runs[case.name]["class"] == case.found
+    if case.evidence:
+        evidence = failure["evidence"]
+        assert case.evidence in evidence["text"], f"{evidence}\n{said}"
+        if evidence["line"] is not None:
+            assert evidence["file"] == f"attempts/{len(classes)}/output.log"
+            assert evidence["text"].split("]: ")[-1] in said.splitlines()[evidence["line"] - 1]
+
+
+def test_nothing_is_left_of_the_night(night: Night) -> None:
+    """Guards against a worker, a loader or a hung rank that outlives its attempt and holds memory until the morning."""
+    words = {pid: Path(f"/proc/{pid}/cmdline") for pid in night.ground.processes()}
+    assert night.runs
+    assert [pid for pid, path in words.items() if path.exists() and b"programs/" in path.read_bytes()] == []
