@@ -2,6 +2,8 @@
 
 from overnight.failures.judge import Match, classify, explain
 from overnight.failures.outcome import Outcome
+from overnight.failures.own import faults_in, with_own
 from overnight.failures.rules import Rule, RuleFault, RuleSet, load_rules
 
-__all__ = ["Match", "Outcome", "Rule", "RuleFault", "RuleSet", "classify", "explain", "load_rules"]
+__all__ = ["Match", "Outcome", "Rule", "RuleFault", "RuleSet", "classify", "explain", "faults_in", "load_rules",
+           "with_own"]  # fmt: skip

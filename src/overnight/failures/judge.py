@@ -142,7 +142,7 @@ def _root(case: _Case) -> Event | None:
     fatal = [event for event in case.roots(SAID) if event.strength == FATAL or event.rule.cls in OUTSIDE]
     fatal = [event for event in fatal if not event.rule.authority]
     first = min(fatal, key=_order, default=None)
-    if first is not None and first.rule.cls == "code":
+    if first is not None and first.rule.cls == "code" and not first.rule.own:
         first = _better_than_code(first, case)
     if authorities:
         authority = min(authorities, key=_order)

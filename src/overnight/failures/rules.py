@@ -3,7 +3,7 @@
 import functools
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from overnight.model.classes import CLASSES
@@ -15,14 +15,16 @@ RULES_DIR = Path(__file__).parent / "rules"
 EXAMPLES_MARK = "# ---- examples ----"
 
 FATAL, SAID, HINT = 3, 2, 1
-_STRENGTHS = {"fatal": FATAL, "said": SAID, "hint": HINT}
+STRENGTHS = {"fatal": FATAL, "said": SAID, "hint": HINT}
+ROLES = ("root", "consequence", "fallback")
+OWN_WEIGHT = 1000  # added to a person's own rules: on one line they are tried before ours
 
 
 class RuleFault(ValueError):
     """A rules file says something that cannot be: the message names file, rule and fault."""
 
 
-class _Written(Struct, frozen=True, forbid_unknown_fields=True, rename={"cls": "class"}):
+class Written(Struct, frozen=True, forbid_unknown_fields=True, rename={"cls": "class"}):
     """A rule as it stands in its file."""
 
     cls: str
@@ -48,19 +50,20 @@ class Rule:
 
     `role`: root, consequence, or fallback (a root that yields to any informative consequence). `strength`:
     fatal (proves an end by itself), said, or hint (never decides alone). `authority`: a scheduler's or kernel's
-    stated reason. `hardy`: words like "retrying" in the line do not weaken it.
+    stated reason. `hardy`: words like "retrying" in the line do not weaken it. `own`: a person brought it.
     """
 
     __slots__ = (
-        "_away", "_near", "_pattern", "_unless", "authority", "cls", "find", "hardy", "message", "name", "role",
+        "_away", "_near", "_pattern", "_unless", "authority", "cls", "find", "hardy", "message", "name", "own", "role",
         "source", "strength", "weight", "written",
     )  # fmt: skip
 
-    def __init__(self, name: str, source: str, written: _Written) -> None:
-        self.name, self.source, self.written = name, source, written
-        self.cls, self.role, self.weight = written.cls, written.role, written.weight
+    def __init__(self, name: str, source: str, written: Written, own: bool = False) -> None:
+        self.name, self.source, self.written, self.own = name, source, written, own
+        self.cls, self.role = written.cls, written.role
+        self.weight = written.weight + (OWN_WEIGHT if own else 0)
         self.find = tuple(literal.encode() for literal in written.find)
-        self.strength = _STRENGTHS.get(written.strength, SAID)
+        self.strength = STRENGTHS.get(written.strength, SAID)
         self.message, self.authority, self.hardy = written.message, written.authority, written.hardy
         self._pattern: re.Pattern[str] | None = None
         self._unless: re.Pattern[str] | None = None
@@ -72,13 +75,13 @@ class Rule:
         found: re.Match[str] | bool | None = True
         if self.written.pattern:
             if self._pattern is None:
-                self._pattern = _either(self.written.pattern)
+                self._pattern = either(self.written.pattern)
             found = self._pattern.search(text)
         if not found:
             return False
         if self.written.unless:
             if self._unless is None:
-                self._unless = _either(self.written.unless)
+                self._unless = either(self.written.unless)
             if self._unless.search(text):
                 return False
         return found
@@ -92,12 +95,12 @@ class Rule:
         """Whether the text around the line is what the rule asks for."""
         if self.written.near:
             if self._near is None:
-                self._near = _either(self.written.near)
+                self._near = either(self.written.near)
             if not self._near.search(surroundings):
                 return False
         if self.written.away:
             if self._away is None:
-                self._away = _either(self.written.away)
+                self._away = either(self.written.away)
             if self._away.search(surroundings):
                 return False
         return True
@@ -129,7 +132,8 @@ class RuleSet:
         self.by_name: Mapping[str, Rule] = {rule.name: rule for rule in self.rules}
 
 
-def _either(patterns: list[str]) -> re.Pattern[str]:
+def either(patterns: Sequence[str]) -> re.Pattern[str]:
+    """The patterns as one. Raises re.error."""
     return re.compile("|".join(map(_scoped, patterns)))
 
 
@@ -144,7 +148,7 @@ def read_rules(path: Path) -> list[Rule]:
     rules = []
     for name, table in tomllib.loads(text).items():
         try:
-            written = convert(table, _Written)
+            written = convert(table, Written)
         except ValidationError as error:
             raise RuleFault(f"{path.name}: rule {name}: {error}") from None
         fault = _fault(written)
@@ -154,12 +158,12 @@ def read_rules(path: Path) -> list[Rule]:
     return rules
 
 
-def _fault(rule: _Written) -> str | None:
+def _fault(rule: Written) -> str | None:
     if rule.cls not in CLASSES:
         return f"no such class: {rule.cls}"
-    if rule.role not in ("root", "consequence", "fallback"):
+    if rule.role not in ROLES:
         return f"no such role: {rule.role}"
-    if rule.strength not in _STRENGTHS:
+    if rule.strength not in STRENGTHS:
         return f"no such strength: {rule.strength}"
     if not rule.find or any(len(literal) < 3 for literal in rule.find):
         return "`find` needs literals of at least three characters"
@@ -186,5 +190,10 @@ class Examples(Struct, frozen=True, forbid_unknown_fields=True):
 
 def read_examples(path: Path) -> dict[str, Examples]:
     """The examples of one rules file, by rule."""
-    text = path.read_text("utf-8").partition(EXAMPLES_MARK)[2]
-    return {name: convert(table, Examples) for name, table in tomllib.loads(text).items()}
+    return examples_of(path.read_text("utf-8"))
+
+
+def examples_of(text: str) -> dict[str, Examples]:
+    """The examples in a rules file's text, by rule. Raises `ValidationError`, `tomllib.TOMLDecodeError`."""
+    tables = tomllib.loads(text.partition(EXAMPLES_MARK)[2])
+    return {name: convert(table, Examples) for name, table in tables.items()}

@@ -40,7 +40,9 @@ def gather(source: Source, rules: RuleSet) -> list[Event]:
 
 def _in_its_time(source: Source, event: Event, rules: RuleSet) -> Event:
     """Workers that made steps together have met: a store that is lost later was lost with somebody."""
-    if event.rule.cls == "rendezvous" and event.rule.role == "root" and was_advancing(source, event.offset):
+    if event.rule.own or event.rule.cls != "rendezvous" or event.rule.role != "root":
+        return event
+    if was_advancing(source, event.offset):
         event.rule = rules.by_name[LATE_STORE]
     return event
 
@@ -109,6 +111,9 @@ def _of_failure(group: list[Traceback], rules: RuleSet) -> list[Event]:
 def _choice(whole: list[Traceback], rules: RuleSet) -> Event:
     events = [event for block in whole for event in block.events]
     roots = [event for event in events if event.rule.role == "root"]
+    owned = [event for event in roots if event.rule.own]
+    if owned:  # a person said what such an exception means here
+        return max(owned, key=lambda event: (event.rule.weight, -event.offset))
     outside = [event for event in roots if event.rule.cls in _FIRST_OF_CHAIN and event.rule.weight >= _SPECIFIC_WEIGHT]
     if outside:
         first = outside[0]

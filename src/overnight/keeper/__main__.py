@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from overnight.keeper.loop import Keeper, say
 from overnight.keeper.orphans import Orphans
+from overnight.keeper.rehearsal import rehearse
 from overnight.keeper.respawn import Respawn
 from overnight.keeper.watch import BeatWatch
 from overnight.shim import shim
@@ -32,11 +33,12 @@ def main(arguments: Sequence[str]) -> int:
     if path := os.environ.get("PYTHONPATH"):
         os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, path.split(os.pathsep)))
     os.closerange(3, _DESCRIPTORS)
+    name = ctypes.create_string_buffer(b"overnight-keep")
     try:
         if (lock := _lock(os.path.join(state, "keeper.lock"))) is None:
             return 0
         _detach(os.path.join(state, "keeper.log"))
-        shim.become_subreaper(ctypes.create_string_buffer(b"overnight-keep"))
+        shim.become_subreaper(name)
     except OSError as error:
         words = f"error: no keeper can run in {state}: {error}\nhint: it must be a writable directory"
         sys.stderr.write(words + " on a local disk\n")
@@ -53,6 +55,8 @@ def main(arguments: Sequence[str]) -> int:
         before_shim=_nothing if limits is None else lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limits),
     )
     shim.warm_up()
+    rehearse(state)
+    shim.become_subreaper(name)  # by its own name again
     gc.disable()  # what is frozen is not written to, and stays shared with every shim
     gc.freeze()
     say(f"keeper of {root} (pid {os.getpid()})")

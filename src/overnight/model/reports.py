@@ -137,3 +137,73 @@ class WhyReport(Struct, frozen=True):
     attempts: tuple[AttemptReport, ...]
     story: tuple[StoryLine, ...]
     next: str | None = None  # the command to type, if anything is to be done
+
+
+class RunResult(Struct, frozen=True):
+    """What one run came to. `metrics`: the last named numbers of its output, and what the results file holds."""
+
+    campaign: str
+    run_id: str
+    state: str
+    failure_class: str | None = field(default=None, name="class")  # null unless the run failed
+    code: str | None = None  # digest of the code that the newest attempt ran
+    params: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float | str] = field(default_factory=dict)
+    seconds: float = 0.0  # running time since a person's last retry, as in summary.json
+    gpu_hours: float = 0.0  # that all attempts held, useful or lost
+    ended_at: str | None = None
+    path: str = ""
+    problem: str | None = None  # why the results file could not be read
+
+
+class ResultsReport(Struct, frozen=True):
+    """The runs of some campaigns. `params`, `metrics`: all names, in the order they were met."""
+
+    campaigns: tuple[str, ...]
+    counts: dict[str, int]  # runs of all these campaigns by state, shown or not
+    params: tuple[str, ...]
+    metrics: tuple[str, ...]
+    results: tuple[RunResult, ...]
+    metric: str | None = None  # by which they are sorted
+
+
+class Example(Struct, frozen=True):
+    """The attempt of a group that cost most, and what to type about it."""
+
+    campaign: str
+    run_id: str
+    attempt: int
+    command: str
+
+
+class LossLine(Struct, frozen=True):
+    """Attempts that ended badly and have something in common."""
+
+    name: str
+    attempts: int
+    runs: int
+    gpu_hours_lost: float
+    example: Example
+    host: str | None = None  # of a slot
+    last_at: str | None = None
+
+
+class UnreadRoot(Struct, frozen=True):
+    """A root whose database did not answer, so that a report leaves it out."""
+
+    root: str
+    why: str
+
+
+class LossReport(Struct, frozen=True):
+    """What ended badly in all campaigns under some roots, and what it cost."""
+
+    by: str
+    since: str | None
+    roots: tuple[str, ...]
+    campaigns: int
+    attempts: int
+    runs: int
+    gpu_hours_lost: float
+    lines: tuple[LossLine, ...]
+    unread: tuple[UnreadRoot, ...] = ()

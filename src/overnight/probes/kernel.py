@@ -16,8 +16,9 @@ READ_SECONDS = 0.5
 RECORD_BYTES = 8192  # the kernel's own bound for one record
 
 _TELLING = re.compile(
-    r"out of memory|oom-kill|oom_reaper|killed process|nvrm|xid|i/o error|"
-    r"remount(?:ing|ed)? (?:file ?system )?read-only|segfault|machine check|ext4-fs error|xfs.*(?:error|shutdown)|nfs: server .* not responding",
+    r"out of memory|oom-kill|oom_reaper|killed process|nvrm|xid|i/o error|segfault|machine check|"
+    r"remount(?:ing|ed)? (?:file ?system )?read-only|"
+    r"ext4-fs error|xfs.*(?:error|shutdown)|nfs: server .* not responding",
     re.IGNORECASE,
 )
 _KILL = re.compile(r"out of memory|oom-kill|oom_reaper|killed process", re.IGNORECASE)

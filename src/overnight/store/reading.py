@@ -87,6 +87,13 @@ class StoreReader:
         except sqlite3.Error as problem:
             raise in_words(problem, self.path) from problem
 
+    def each(self, sql: str, values: Sequence[Any] = ()) -> Iterator[Any]:
+        """The rows of an answer one by one, for those that are too many to hold."""
+        try:
+            yield from self._db.execute(sql, values)
+        except sqlite3.Error as problem:
+            raise in_words(problem, self.path) from problem
+
     def _one(self, name: str, *values: Any) -> Any:
         rows = self._ask(SQL[name], values)
         return rows[0][0] if rows else None
