@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -71,14 +72,21 @@ class Ground:
 
     def record(self, campaign: str) -> dict[str, Any]:
         """The campaign's record, from the store: cheap to look at often."""
-        import sqlite3
+        body = self._ask("SELECT body FROM campaign WHERE id = ?", campaign)
+        return dict(json.loads(body)) if body else {}
 
+    def first_planned(self, campaign: str) -> float:
+        """When its first run was given a slot, in seconds of the monotonic clock."""
+        sql = "SELECT min(mono) FROM story JOIN row ON row.id = story.run JOIN campaign ON campaign.seq = row.campaign"
+        return float(self._ask(f"{sql} WHERE campaign.id = ? AND event = 'RunPlanned'", campaign))
+
+    def _ask(self, sql: str, *values: str) -> Any:
         connection = sqlite3.connect(f"file:{self.state}/overnight.db?mode=ro", uri=True, timeout=30)
         try:
-            row = connection.execute("SELECT body FROM campaign WHERE id = ?", (campaign,)).fetchone()
+            row = connection.execute(sql, values).fetchone()
+            return row[0] if row else None
         finally:
             connection.close()
-        return dict(json.loads(row[0])) if row else {}
 
     def until_ended(self, campaign: str) -> dict[str, Any]:
         """Wait until the campaign and all that it owes are done."""

@@ -58,11 +58,19 @@ class Series:
         middle = statistics.median(values)
         return Line(what or name, middle, unit, min(values), max(values), f"≤ {budget:g} {unit}", middle <= budget)
 
-    def lines(self) -> list[Line]:
-        """The plain values."""
+    def never_above(self, name: str, budget: float) -> Line:
+        """The worst of a series against a limit."""
+        line = self.at_most(name, budget, f"{name}, at worst")
+        line.measured, line.kept = line.high, line.high <= budget
+        return line
+
+    def lines_without(self, budgets: list[Line]) -> list[Line]:
+        """The plain values, but for those that have a line of their own."""
+        told = {line.what for line in budgets}
         return [
             Line(name, statistics.median(values), self.units[name], min(values), max(values))
             for name, values in self.values.items()
+            if name not in told
         ]
 
     def document(self) -> dict[str, Any]:

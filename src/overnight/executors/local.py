@@ -285,7 +285,8 @@ class LocalExecutor:
 
     def _hear_keeper(self, keeper: KeeperWire) -> None:
         try:
-            for report, descriptors in keeper.receive():
+            # One at a time: our own poll says whether there is more, cheaper than a call that fails.
+            for report, descriptors in keeper.receive(1):
                 self._report(report, descriptors)
             keeper.flush()
             self._await_room(keeper)

@@ -13,7 +13,7 @@ from overnight.model.codec import from_json, to_json
 # The kernel lends only so many descriptors in flight; there is room again when the keeper has read some.
 _LATER = {errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS, errno.EINTR}
 _MESSAGE_BYTES = 65_536
-_DESCRIPTORS = 16
+_ROOM = socket.CMSG_SPACE(16 * 4)  # bytes, of sixteen descriptors
 
 
 class KeeperGone(Exception):
@@ -62,13 +62,12 @@ class KeeperWire:
         """At most `most` reports with their descriptors, which are the caller's to close. Raises KeeperGone."""
         for _ in range(most):
             try:
-                data, descriptors, _, _ = socket.recv_fds(
-                    self._end, _MESSAGE_BYTES, _DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
-                )
+                data, beside, _, _ = self._end.recvmsg(_MESSAGE_BYTES, _ROOM, socket.MSG_CMSG_CLOEXEC)
             except OSError as error:
                 if error.errno in _LATER:
                     return
                 raise KeeperGone(error.strerror) from error
+            descriptors = _received(beside)
             if not data:
                 _close(descriptors)
                 raise KeeperGone("it closed the connection")
@@ -83,6 +82,16 @@ class KeeperWire:
         while self._waiting:
             _close(self._waiting.popleft()[1])
         self._end.close()
+
+
+def _received(beside: Iterable[tuple[int, int, bytes]]) -> list[int]:
+    found: list[int] = []
+    for level, kind, value in beside:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            numbers = array.array("i")
+            numbers.frombytes(value[: len(value) // numbers.itemsize * numbers.itemsize])
+            found += numbers
+    return found
 
 
 def _close(descriptors: Iterable[int]) -> None:

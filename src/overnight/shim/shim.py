@@ -47,6 +47,7 @@ HELD_SIGNALS = _SIGNALS - _FAULTS - {signal.SIGTRAP}
 _LIMITS_OF_THE_COMMAND_ALONE = {"AS", "CPU", "DATA", "FSIZE", "NPROC", "STACK"}
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
+_SMALL_BYTES = 16_384
 _decode = json.JSONDecoder().raw_decode  # half the pages of json.loads
 _NAME = ctypes.create_string_buffer(b"overnight-shim")
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
@@ -54,15 +55,31 @@ _prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong,
 
 
 def _read(path: str, folder: int | None = None) -> bytes:
-    """The whole of a small file, or of /proc. Raises OSError."""
+    """The whole of a small file. Raises OSError."""
     fd = os.open(path, os.O_RDONLY, dir_fd=folder)
     try:
-        data = os.read(fd, 65_536)
-        while data and (more := os.read(fd, 1 << 20)):
-            data += more
+        data = os.read(fd, _SMALL_BYTES)
+        if len(data) == _SMALL_BYTES:  # a file on disk ends where a read falls short
+            data += _rest(fd)
         return data
     finally:
         os.close(fd)
+
+
+def _read_proc(path: str) -> bytes:
+    """The whole of a file in /proc, where a read may fall short anywhere. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return _rest(fd)
+    finally:
+        os.close(fd)
+
+
+def _rest(fd: int) -> bytes:
+    data = b""
+    while more := os.read(fd, 65_536):
+        data += more
+    return data
 
 
 # --- who a process is --------------------------------------------------------------------------------------
@@ -85,10 +102,10 @@ class Stat(NamedTuple):
 def process_stat(pid: int) -> Stat | None:
     """The process's line in /proc (proc_pid_stat(5)), or None where there is none."""
     try:
-        data = _read(f"/proc/{pid}/stat")
+        data = _read(f"/proc/{pid}/stat")  # one line, always read whole
     except OSError:
         return None
-    fields = data[data.rindex(b")") + 2 :].split()
+    fields = data[data.rindex(b")") + 2 :].split(b" ", 20)
     return Stat(fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[19]))
 
 
@@ -99,7 +116,8 @@ def process_start_ticks(pid: int) -> int | None:
 
 
 def start_ticks_of_child(pid: int) -> int | None:
-    """Start time in clock ticks since boot of a child that is not yet reaped, dead or alive; the cheap way to it."""
+    """Start time in clock ticks since boot of a child that is not yet reaped, dead or alive, or of the caller; the
+    cheap way to it."""
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
     except OSError:
@@ -152,7 +170,7 @@ def _listed_children(pid: int) -> list[int]:
     with contextlib.suppress(OSError):
         for task in os.listdir(f"/proc/{pid}/task"):
             with contextlib.suppress(OSError):
-                found.extend(int(child) for child in _read(f"/proc/{pid}/task/{task}/children").split())
+                found.extend(int(child) for child in _read_proc(f"/proc/{pid}/task/{task}/children").split())
     return found
 
 
@@ -235,7 +253,7 @@ def claim(attempt_dir: str, by: str) -> bool:
     """
     final, pid = attempt_dir + "/started", os.getpid()
     data = (
-        f'{{"by": "{by}", "host": {_host_json()}, "pid": {pid}, "start_ticks": {process_start_ticks(pid)}, '
+        f'{{"by": "{by}", "host": {_host_json()}, "pid": {pid}, "start_ticks": {start_ticks_of_child(pid)}, '
         f'"mono": {time.monotonic():.6f}, "wall": {time.time():.6f}}}\n'
     ).encode()
     temporary = f"{final}.{pid}.{time.monotonic_ns()}"

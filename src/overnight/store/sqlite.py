@@ -26,13 +26,14 @@ class SqliteStore(StoreReader):
 
     Raises StoreError if the database cannot be opened, is damaged, or was written by a newer version. A batch
     that says `durable` is synced before `commit` returns; others survive our own death at once and a power cut
-    with the next durable one. Not thread-safe: called from the loop's thread.
+    with the next durable one. Not thread-safe: called by whoever leads
+    the loop, one thread at a time.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         name = os.fspath(path)
         try:
-            connection = sqlite3.connect(name, isolation_level=None, timeout=BUSY_SECONDS)
+            connection = sqlite3.connect(name, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False)
         except sqlite3.Error as problem:
             raise in_words(problem, name) from problem
         super().__init__(connection, name)

@@ -69,21 +69,27 @@ def _supervise(root: Path, state: Path, keeper: socket.socket | None, lock: Lock
     supervisor.recover()
     log.info("term %s, pid %d%s", lock.term, os.getpid(), ", watch-only" if watch_only else "")
     waiting = Waiting(local, inbox.fileno(), workers.fileno())
-    while True:
-        sleep = supervisor.turn()
-        lock.beat()
-        if supervisor.stop_wanted:
-            log.info("stopped by request")
-            store.close()
-            return 0
-        if local.keeper_lost:
-            log.warning("the keeper is gone: a new one is brought up")
-            store.close()
-            lock.close()
-            spawn(keeper_command(root, state), state)
-            return KEEPER_GONE
-        if waiting.wait(sleep):
-            inbox.drain()
+
+    def loop() -> int:
+        while True:
+            sleep = supervisor.turn()
+            lock.beat()
+            if supervisor.stop_wanted:
+                log.info("stopped by request")
+                return 0
+            if local.keeper_lost:
+                log.warning("the keeper is gone: a new one is brought up")
+                return KEEPER_GONE
+            if waiting.wait(sleep):
+                inbox.drain()
+            workers.heard()
+
+    outcome = workers.lead(loop)
+    store.close()
+    if outcome == KEEPER_GONE:
+        lock.close()
+        spawn(keeper_command(root, state), state)
+    return outcome
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ class Dispatch:
             run = self._ledger.get(ref)
             if run is None or effect not in run.owed:
                 return  # its result came in the same turn
-            lane, job = self._job(run, effect)
+            job = self._job(run, effect)
             if isinstance(effect, StartAttempt):
                 self._begun[ref] = effect.n
             elif isinstance(effect, FinishRun):
@@ -64,7 +64,7 @@ class Dispatch:
             log.exception("cannot perform %s of %s/%s", effect, ref.campaign, ref.run_id)
             self._ledger.apply(ref, RunFaulted(now, f"{type(problem).__name__}: {problem}"))
             return
-        self._workers.submit(lane, (ref, effect), job, ref)
+        self._workers.submit((ref, effect), job, ref)
 
     def recovered(self, ref: RunRef, run: Run) -> None:
         """An earlier supervisor may have performed what this run owes."""
@@ -75,9 +75,9 @@ class Dispatch:
         """Ask the executor what became of the run's live attempt."""
         target = self._orders.target(run, run.attempts[-1])
         executor = self.executor(ref.campaign)
-        self._workers.submit("quick", (ref, None), lambda: executor.adopt(target), ref)
+        self._workers.submit((ref, None), lambda: executor.adopt(target), ref)
 
-    def _job(self, run: Run, effect: Effect) -> tuple[str, Callable[[], Any]]:
+    def _job(self, run: Run, effect: Effect) -> Callable[[], Any]:
         ledger, orders, files = self._ledger, self._orders, self._files
         ref = RunRef(run.campaign, run.run_id)
         campaign = ledger.campaigns[run.campaign]
@@ -87,22 +87,22 @@ class Dispatch:
                 order = orders.start(run, campaign, ledger.spec(ref))
                 target = orders.target(run, run.attempts[-1])
                 first = self._begun.get(ref) != order.n
-                return "quick", lambda: self._start(executor, order, target, first)
+                return lambda: self._start(executor, order, target, first)
             case StopAttempt(_, grace, evidence):
                 target = orders.target(run, run.attempts[-1])
-                return "slow" if evidence else "quick", lambda: self._stop(executor, target, grace, evidence)
+                return lambda: self._stop(executor, target, grace, evidence)
             case SetBound(_, seconds, grace):
                 target = orders.target(run, run.attempts[-1])
-                return "quick", lambda: executor.set_bound(target, seconds, grace)
+                return lambda: executor.set_bound(target, seconds, grace)
             case VerifyAttempt():
                 examine = orders.examine(run, campaign, ledger.spec(ref))
-                return "slow", lambda: self._examiner.examine(examine)
+                return lambda: self._examiner.examine(examine)
             case FinishRun():
                 finish = orders.finish(run, campaign, ledger.spec(ref))
-                return "slow", lambda: files.finish(finish)
+                return lambda: files.finish(finish)
             case SetAside(epoch, scratch):
                 run_dir = orders.run_dir(ref)
-                return "quick", lambda: files.set_aside(run_dir, epoch, scratch)
+                return lambda: files.set_aside(run_dir, epoch, scratch)
 
     def _start(self, executor: Executor, order: StartOrder, target: AttemptRef, first: bool) -> None:
         try:

@@ -148,7 +148,7 @@ class Supervisor:
         self.dispatch.again(now)
         if self.ledger.asked or self.ledger.batch.answers:
             more = True
-        sleep = 0.0 if more and not self.problem else self._sleep(now)
+        sleep = 0.0 if (more and not self.problem) or self.workers.waiting() else self._sleep(now)
         self._wake = now.mono + sleep
         return sleep
 
@@ -240,7 +240,7 @@ class Supervisor:
         for i in range(0, len(orders), LOOKS_PER_JOB):
             batch = orders[i : i + LOOKS_PER_JOB]
             names = tuple((order.ref, order.n) for order in batch)
-            self.workers.submit("look", ("look", names), self._looker(batch))
+            self.workers.submit(("look", names), self._looker(batch))
 
     def _looker(self, orders: Sequence[LookOrder]) -> Callable[[], list[Look]]:
         return lambda: [self._probe.look(order) for order in orders]
@@ -293,7 +293,7 @@ class Supervisor:
                 continue
             self._written[name] = now.mono
             self._unwritten.discard(name)
-            self.workers.submit("quick", ("file", name), self._writer(campaign))
+            self.workers.submit(("file", name), self._writer(campaign))
 
     def _writer(self, campaign: Campaign) -> Callable[[], Any]:
         return lambda: self._files.write_campaign(campaign)

@@ -108,7 +108,7 @@ class Planner:
                 changed = identity.digest is not None and known is not None and identity.digest != known
                 return identity, code.patch(cwd) if changed else None
 
-            self._workers.submit("quick", ("code", campaign.id), look)
+            self._workers.submit(("code", campaign.id), look)
         return age <= CODE_FRESH
 
     def code_seen(self, campaign_id: str, found: Any, problem: BaseException | None, now: Moment) -> None:

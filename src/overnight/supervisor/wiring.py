@@ -26,7 +26,7 @@ from overnight.supervisor.examine import FileExaminer
 from overnight.supervisor.inbox import FileInbox
 from overnight.supervisor.loop import Supervisor
 from overnight.supervisor.orders import Orders
-from overnight.supervisor.workers import ThreadWorkers
+from overnight.supervisor.workers import LeaderWorkers
 
 
 class SystemClock:
@@ -72,7 +72,7 @@ def preload() -> None:
 def build(
     root: Path, state: Path, keeper: socket.socket | None, store: Store, *, watch_only: bool = False,
     roll: Callable[[], float] = random.random,
-) -> tuple[Supervisor, LocalExecutor, FileInbox, ThreadWorkers]:  # fmt: skip
+) -> tuple[Supervisor, LocalExecutor, FileInbox, LeaderWorkers]:  # fmt: skip
     """A supervisor on this machine's real ground, and what its driver must wait for."""
     preload()
     clock = SystemClock()
@@ -80,7 +80,7 @@ def build(
     executors: dict[str, Executor] = {"local": local, "fake": FakeExecutor.on_files(clock)}
     files = CampaignFiles(root, state)
     probe = FileProbe()
-    workers = ThreadWorkers()
+    workers = LeaderWorkers()
     inbox = FileInbox(state)
     supervisor = Supervisor(
         store=store, clock=clock, inbox=inbox, executors=executors, probe=probe,

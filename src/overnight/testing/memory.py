@@ -100,7 +100,7 @@ class InlineWorkers:
         self._chains: dict[object, deque[tuple[object, Callable[[], Any]]]] = {}
         self._loose = 0
 
-    def submit(self, lane: str, tag: object, job: Callable[[], Any], ref: RunRef | None = None) -> None:
+    def submit(self, tag: object, job: Callable[[], Any], ref: RunRef | None = None) -> None:
         self._loose += ref is None
         self._chains.setdefault(ref if ref is not None else self._loose, deque()).append((tag, job))
 
@@ -125,7 +125,5 @@ class InlineWorkers:
     def fileno(self) -> int | None:
         return None
 
-    def idle(self) -> bool:
-        return not self._chains
-
-    def close(self) -> None: ...
+    def waiting(self) -> bool:
+        return bool(self._chains)

@@ -132,7 +132,7 @@ class Simulation:
             return
         finally:
             self.check()
-        if not self.workers.idle():
+        if self.workers.waiting():
             return
         self.clock.advance(sleep + 0.001)
         if self._strikes(self.faults.gap):

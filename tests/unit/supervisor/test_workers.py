@@ -1,65 +1,111 @@
-"""Threads that do what the loop must not wait for."""
+"""Jobs that may block, done without the loop waiting for long ones."""
 
-import select
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from overnight.ports import RunRef
-from overnight.supervisor.workers import Done, ThreadWorkers
+from overnight.supervisor.workers import Done, LeaderWorkers
 
 
-def _all(workers: ThreadWorkers, count: int) -> list[Done]:
+def _until(workers: LeaderWorkers, count: int) -> list[Done]:
     found: list[Done] = []
-    descriptor = workers.fileno()
-    assert descriptor is not None
+    deadline = time.monotonic() + 10
     while len(found) < count:
-        ready, _, _ = select.select([descriptor], [], [], 10)
-        assert ready, f"{len(found)} of {count} came back"
+        assert time.monotonic() < deadline, f"{len(found)} of {count} came back"
         found.extend(workers.results())
     return found
 
 
-def test_no_result_is_lost_or_raises_while_threads_finish_at_once() -> None:
-    """A supervisor died of BlockingIOError when a thread had noted its result but not yet rung the bell."""
-    workers = ThreadWorkers()
-    total = 5000
-    try:
-        for number in range(total):
-            workers.submit("quick" if number % 2 else "slow", number, lambda: None)
-            if number % 7 == 0:
-                for done in workers.results():
-                    assert done.problem is None
-                    total -= 1
-        _all(workers, total)
-        assert workers.idle()
-    finally:
-        workers.close()
-
-
-def test_jobs_of_one_run_keep_their_order_across_lanes() -> None:
+def test_jobs_of_one_run_keep_their_order() -> None:
     """A summary written after the retry that moved it aside would be the old epoch's, under the new one's name."""
-    workers = ThreadWorkers()
+    workers = LeaderWorkers()
     order: list[int] = []
-    ref = RunRef("c", "r")
 
     def job(number: int) -> Callable[[], Any]:
         return lambda: order.append(number)
 
-    try:
-        for number in range(300):
-            workers.submit(("quick", "slow", "look")[number % 3], number, job(number), ref)
-        _all(workers, 300)
-        assert order == list(range(300))
-    finally:
-        workers.close()
+    for number in range(300):
+        workers.submit(number, job(number), RunRef("c", "r"))
+    _until(workers, 300)
+    assert order == list(range(300))
+    assert not workers.waiting()
 
 
 def test_a_job_that_raises_is_a_result() -> None:
-    """An exception in a thread must reach the run that it concerns, not the console."""
-    workers = ThreadWorkers()
-    try:
-        workers.submit("quick", "x", lambda: 1 / 0)
-        (done,) = _all(workers, 1)
-        assert isinstance(done.problem, ZeroDivisionError)
-    finally:
-        workers.close()
+    """An exception in a job must reach the run that it concerns, and nobody else."""
+    workers = LeaderWorkers()
+    workers.submit("x", lambda: 1 / 0)
+    (done,) = _until(workers, 1)
+    assert isinstance(done.problem, ZeroDivisionError)
+
+
+def test_a_job_that_hangs_stops_neither_the_loop_nor_other_runs() -> None:
+    """A stat on a dead NFS mount held the supervisor, and with it every limit of every run, until morning."""
+    workers = LeaderWorkers(patience=0.01)
+    cured, seen = threading.Event(), list[object]()
+    leaders: set[int] = set()
+    behind: list[str] = []
+    workers.submit("hangs", cured.wait, RunRef("c", "sick"))
+    workers.submit("behind it", lambda: behind.append("done"), RunRef("c", "sick"))
+    workers.submit("healthy", lambda: None, RunRef("c", "well"))
+
+    def loop() -> int:
+        leaders.add(threading.get_ident())
+        while True:
+            seen.extend(done.tag for done in workers.results())
+            if seen == ["healthy"]:
+                assert behind == []  # of the sick run, nothing overtakes what hangs
+                cured.set()
+            if len(seen) == 3:
+                return 7
+            time.sleep(0.001)
+
+    assert workers.lead(loop) == 7
+    assert seen == ["healthy", "hangs", "behind it"]
+    assert len(leaders) == 2
+
+
+def test_many_long_jobs_leave_exactly_one_leader() -> None:
+    """Two threads that both led the loop would decide everything twice."""
+    workers = LeaderWorkers(patience=0.002)
+    inside = 0
+    most = 0
+    turns = 0
+    guard = threading.Lock()
+    for number in range(60):
+        workers.submit(number, lambda: time.sleep(0.004))
+
+    def loop() -> int:
+        nonlocal inside, most, turns
+        seen = 0
+        while True:
+            found = workers.results()
+            with guard:
+                inside += 1
+                most = max(most, inside)
+            turns += len(found)
+            time.sleep(0.0005)
+            with guard:
+                inside -= 1
+            seen += 1
+            if turns >= 60:
+                return 0
+
+    assert workers.lead(loop) == 0
+    assert most == 1
+    assert turns == 60
+
+
+def test_what_the_loop_raises_is_raised_to_whoever_let_it_lead() -> None:
+    """A loop that died in its own thread left a process that looked alive and did nothing."""
+    workers = LeaderWorkers()
+
+    def loop() -> int:
+        raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        workers.lead(loop)
