@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PROVOKED := .venv-provoked
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt bench heavy docs clean
+.PHONY: help demo test provoked check fmt bench heavy docs clean
 
 help:  ## list these words
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +24,16 @@ demo: $(STAMP)  ## the main job: 12 training runs, six faults, the morning scree
 
 test: $(STAMP)  ## all tests (under 4 minutes on two cores)
 	$(BIN)/python -m pytest -q -n 4 --dist loadgroup
+
+$(PROVOKED)/.installed: pyproject.toml tests/provoked/requirements.txt
+	@test -x $(PROVOKED)/bin/python || $(PYTHON) -m venv $(PROVOKED)
+	@$(PROVOKED)/bin/python -m pip install --quiet --disable-pip-version-check -e . -r tests/provoked/requirements.txt \
+	  || { echo "error: $(PROVOKED) lacks what is named above; nothing was provoked" >&2; \
+	       echo "hint: tests/provoked/requirements.txt says what is needed; torch's CPU build is enough" >&2; exit 1; }
+	@touch $@
+
+provoked: $(PROVOKED)/.installed  ## real failures with real software: torch, Hydra, the hub (2 minutes, own environment)
+	$(PROVOKED)/bin/python -m pytest -c tests/provoked/pytest.ini -q tests/provoked
 
 check: $(STAMP)  ## what a reviewer would ask: format, lint, strict types, rooms, tests
 	$(BIN)/ruff format --check .
@@ -44,4 +55,4 @@ bench: $(STAMP)  ## benchmarks, as ratios in one run (needs GNU parallel for one
 	$(BIN)/python benchmarks/run.py
 
 clean:  ## remove what was built here
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PROVOKED) build dist .mypy_cache .ruff_cache .hypothesis

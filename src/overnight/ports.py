@@ -8,7 +8,7 @@ from overnight.model.classes import Classification
 from overnight.model.codec import Struct, field
 from overnight.model.events import Event
 from overnight.model.manifest import RunSpec
-from overnight.model.policy import CodeIdentity
+from overnight.model.policy import CodeIdentity, OwnRules
 from overnight.model.requests import Answer, Request
 from overnight.model.run import Attempt, Run, Slot, Vitals
 from overnight.model.time import Moment
@@ -199,6 +199,8 @@ class ExamineOrder(Struct, frozen=True):
     complete: str | None = None
     excluded: tuple[str, ...] = ()
     cursor: Cursor = field(default_factory=Cursor)
+    rules: OwnRules | None = None  # a person's, tried before ours
+    logs: tuple[str, ...] = ()  # absolute globs of further logs
 
 
 class Examined(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""The documents that `status --json` and `why --json` print: a contract with people's scripts.
+"""The documents that `status`, `why`, `results` and `report` print with `--json`: a contract with people's scripts.
 
 A change here is a change of that contract: say so in the change log. `OVERNIGHT_BLESS=1` rewrites the files.
 """
@@ -19,6 +19,8 @@ from overnight.model.states import AttemptState, EndedBy, RunState
 from overnight.model.time import Moment
 from overnight.ports import Batch, RunRef
 from overnight.queries import campaigns, status, why
+from overnight.queries.report import Ground, report
+from overnight.queries.results import Source, results
 from overnight.store import SqliteStore
 
 DATA = Path(__file__).parent / "data"
@@ -102,7 +104,7 @@ def night():
     return store
 
 
-@pytest.mark.parametrize("name", ["status", "status_page", "why", "campaigns"])
+@pytest.mark.parametrize("name", ["status", "status_page", "why", "campaigns", "results", "report"])
 def test_documents(name):
     """Guards against a key that scripts read changing its name, type or meaning unnoticed."""
     store = night()
@@ -113,6 +115,8 @@ def test_documents(name):
         "status_page": lambda: status(store, ID, **{**options, "supervisor": SupervisorReport(False)}, limit=2),
         "why": lambda: why(store, ID, ROWS[1]),
         "campaigns": lambda: campaigns(store, "/data/overnight-runs"),
+        "results": lambda: results([Source(store, "/data/overnight-runs", ID)], all=True),
+        "report": lambda: report([Ground(store, "/data/overnight-runs")], by="class", since=moment(0)),
     }[name]()
     store.close()
     file = DATA / f"{name}.json"

@@ -34,16 +34,23 @@ def torchrun(program: str) -> str:
 
 def own_mount(options: str, where: str, command: str) -> str:
     """`command` where `where` is a small file system of its own, which nobody else sees."""
-    script = f"mount -t tmpfs -o {options} none {where} && exec {command}"
-    return f"unshare --map-root-user --mount sh -c {shlex.quote(script)}"
+    script = f'mount -t tmpfs -o {options} none "$0" && exec "$@"'
+    return f"unshare --map-root-user --mount sh -c {shlex.quote(script)} {where} {command}"
 
 
 RANKS = [
-    Case("rank-raises", torchrun("ranks.py raises"), "code", "ValueError: label 11 is not among 10 classes"),
-    Case("rank-killed", torchrun("ranks.py killed"), "unknown", "exitcode: -9", "child-killed", ("nccl.error",)),
+    Case(
+        "rank-raises",
+        torchrun("ranks.py raises"),
+        "code",
+        "ValueError: label 11 is not",
+        "python-exception",
+        ("nccl.error",),
+    ),
+    Case("rank-killed", torchrun("ranks.py killed"), "unknown", "exitcode: -9", "first-worker-killed"),
     Case("rank-segfaults", torchrun("ranks.py segfaults"), "crash", "egmentation fault"),
     Case("rank-hangs", torchrun("ranks.py hangs"), "nccl.timeout", "Timed out waiting", "nccl-timeout"),
-    Case("rank-leaves", torchrun("ranks.py leaves"), "nccl.error", "onnection closed by peer"),
+    Case("rank-leaves", torchrun("ranks.py leaves"), "nccl.error", "by peer", "transport-closed"),
     Case("ranks-unequal", torchrun("absent.py"), "config", "can't open file"),
     Case("launcher-words", "torchrun --nproc-per-node=many programs/ranks.py raises", "config", "nproc_per_node"),
     Case("nobody-comes", "python programs/meeting.py alone", "rendezvous", "clients"),
@@ -72,7 +79,8 @@ TRAINING = [
 CHECKPOINTS = [
     Case("ckpt-truncated", "python programs/checkpoints.py truncated {out_dir}", "data.corrupt", "PytorchStreamReader"),
     Case("ckpt-overwritten", "python programs/checkpoints.py overwritten {out_dir}", "data.corrupt"),
-    Case("ckpt-empty", "python programs/checkpoints.py empty {out_dir}", "data.corrupt", "Ran out of input"),
+    Case("ckpt-garbage", "python programs/checkpoints.py garbage {out_dir}", "data.corrupt", "Unsupported operand"),
+    Case("ckpt-empty", "python programs/checkpoints.py empty {out_dir}", "data.corrupt", "EOFError"),
     Case("ckpt-missing", "python programs/checkpoints.py missing {out_dir}", "data.missing", "ckpt.pt"),
     Case("ckpt-foreign", "python programs/checkpoints.py foreign {out_dir}", "checkpoint", "Weights only load failed"),
     Case("ckpt-misfit", "python programs/checkpoints.py misfit {out_dir}", "checkpoint", "state_dict"),
@@ -113,21 +121,23 @@ HOST = [
 ]  # fmt: skip
 
 OUTSIDE = [
-    Case("no-name", "python programs/outside.py requests http://no-such-host.invalid/x", "network", "resol"),
+    Case("no-name", "python programs/outside.py requests http://no-such-host.invalid/x", "network", "gaierror"),
     Case("refused", "python programs/outside.py requests http://127.0.0.1:{closed_port}/x", "network", "refused"),
     Case("hangs", "python programs/outside.py requests {service}/hangs", "network", "timed out"),
     Case("no-tls", "python programs/outside.py requests https://127.0.0.1:{service_port}/x", "network", "SSL"),
     Case("unauthorized", "python programs/outside.py requests {service}/private", "auth", "401"),
     Case("hub-private", "env HF_ENDPOINT={service}/private python programs/outside.py hub a/b", "auth", "401"),
     Case("hub-forbidden", "env HF_ENDPOINT={service}/forbidden python programs/outside.py hub a/b", "auth", "403"),
-    Case("hub-absent", "env HF_ENDPOINT={service}/absent python programs/outside.py hub a/b", "data.missing", "404"),
+    Case("hub-absent", "env HF_ENDPOINT={service}/entry python programs/outside.py hub a/b", "data.missing", "404"),
+    Case("mirror-absent", "env HF_ENDPOINT={service}/absent python programs/outside.py hub a/b", "data.missing", "404"),
+    Case("down", "python programs/outside.py requests {service}/down", "network", "503"),
     Case("passes", "python programs/outside.py requests {service}/passes", SUCCEEDED, before=("network",)),
 ]
 
 # Behind all others: the kernel's word of a kill is about the host, not about one run.
 LAST = [
     Case(
-        "cgroup", "python programs/host.py cgroup {cgroup}", "oom.host", "out of memory", "kernel-oom-kill",
+        "cgroup", "python programs/host.py cgroup {cgroup}", "oom.host", "oom", "kernel-oom-kill",
         needs="memory cgroup",
     ),
 ]  # fmt: skip

@@ -29,8 +29,10 @@ POLICY = {
 }
 
 
-def pytest_report_header() -> list[str]:
-    return [f"not provoked here: {_names(lack)} (needs {what})" for lack, what in missing().items()]
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says what this machine cannot provoke, and what it would take."""
+    for lack, what in missing().items():
+        terminalreporter.write_line(f"not provoked here: {_names(lack)}: that needs {what}")
 
 
 def _names(lack: str) -> str:

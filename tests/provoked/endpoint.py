@@ -3,7 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 FAILS_FIRST = 1  # requests for /passes that are answered 503
@@ -38,15 +38,18 @@ class _Answers(BaseHTTPRequestHandler):
         self.server.asked[word] += 1
         if word == "hangs":
             self.server.closing.wait()
-        status = {"private": 401, "forbidden": 403, "down": 503, "absent": 404}.get(word, 200)
+        status = {"private": 401, "forbidden": 403, "down": 503, "absent": 404, "entry": 404}.get(word, 200)
         if word == "passes" and self.server.asked[word] <= FAILS_FIRST:
             status = 503
         body = b"fine\n"
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
+        if word == "entry":
+            self.send_header("X-Error-Code", "EntryNotFound")  # as the hub says it, and a mirror does not
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body)
+            with suppress(ConnectionError):  # who has given up waiting
+                self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         """Says nothing."""

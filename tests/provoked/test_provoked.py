@@ -5,6 +5,8 @@ from pathlib import Path
 from cases import SUCCEEDED, Case
 from conftest import Night
 
+OUTAGES = {"network", "disk.io"}  # tried again for a while, uncounted
+
 
 def test_class_and_evidence(night: Night, case: Case) -> None:
     """Guards against rules that fit the examples that they were written with, and not what software prints today."""
@@ -18,7 +20,7 @@ def test_class_and_evidence(night: Night, case: Case) -> None:
     failure = summary["failure"]
     assert failure["class"] == case.found, f"{failure}\n{said}"
     assert set(classes) == {case.found}
-    assert (len(classes) == 1) or case.found == "network"  # an outage is not counted
+    assert len(classes) == 1 or case.found in OUTAGES
     assert not case.rule or failure["rule"] == case.rule
     assert set(case.consequences) <= set(failure["consequences"]), f"{failure}\n{said}"
     assert case.found not in failure["consequences"]
@@ -28,7 +30,7 @@ def test_class_and_evidence(night: Night, case: Case) -> None:
         assert case.evidence in evidence["text"], f"{evidence}\n{said}"
         if evidence["line"] is not None:
             assert evidence["file"] == f"attempts/{len(classes)}/output.log"
-            assert evidence["text"].split("]: ")[-1] in said.splitlines()[evidence["line"] - 1]
+            assert evidence["text"][:60] in said.splitlines()[evidence["line"] - 1]
 
 
 def test_nothing_is_left_of_the_night(night: Night) -> None:

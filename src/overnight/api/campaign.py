@@ -104,11 +104,16 @@ class Campaign:
         log = newest_log(self, run_id, attempt)
         return log.path.read_text("utf-8", "replace")
 
-    def results(self) -> list[dict[str, Any]]:
-        """The `summary.json` of every run that has ended, in the order of the manifest."""
-        from overnight.api.results import summaries
+    def results(self, *, all: bool = False, metric: str | None = None) -> list[dict[str, Any]]:
+        """A dictionary for every succeeded run (`all`: for every run), in the order of the manifest: `run_id state
+        class code params metrics seconds gpu_hours ended_at path`, as `overnight results --json` prints it.
 
-        return summaries(self)
+        `metric`: sorted by that metric, smallest first, without the others. Raises `Refused` if no run has it.
+        """
+        from overnight.api.results import results
+        from overnight.model.codec import builtins
+
+        return [builtins(row) for row in results([self], all=all, metric=metric).results]
 
     # --- asking --------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from overnight.api.asking import ask
 from overnight.api.errors import NotFound, Refused, in_words
+from overnight.api.ruling import check_own
 from overnight.api.shell import by, code_of, this_shell, workdir
 from overnight.model.codec import replace
 from overnight.model.requests import Amend, Answer, Cancel, Pause, Resume, Retry
@@ -135,7 +136,7 @@ def _amendment(
     if data is None:
         raise NotFound(f"the manifest of {campaign.id} is not in the database", "overnight rebuild restores it")
     with in_words():
-        return amend_campaign(
+        amendment = amend_campaign(
             load_manifest(data),
             record.policy,
             file=Path(file) if file is not None else None,
@@ -146,6 +147,8 @@ def _amendment(
             added=[spec for revision in revisions for spec in revision.added],
             dropped={run for revision in revisions for run in revision.dropped},
         )
+    check_own(amendment.policy.failures, record.policy.failures)
+    return amendment
 
 
 def _code(campaign: "Campaign", record: "Record") -> "CodeIdentity":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from overnight.api.errors import NotFound, Refused
 
 if TYPE_CHECKING:
+    from overnight.failures import Outcome
     from overnight.model.classes import Classification
 
 
@@ -16,19 +17,21 @@ def classify(
     exit_code: int | None = None,
     signal: str | int | None = None,
     scheduler_state: str | None = None,
+    rules: str | Path | None = None,
 ) -> "Classification":
     """The failure class of a log (a path, or its bytes) with what else is known of the end.
 
-    Raises `NotFound` for a log that cannot be read, `Refused` for a signal that is none.
+    `rules`: a file of rules to try before ours. Raises `NotFound` for a log or rules that cannot be read, `Refused`
+    for a signal that is none, or with the faults of the rules.
     """
-    from overnight.failures import Outcome
+    from overnight.api.ruling import rules_from
     from overnight.failures import classify as classify_log
 
-    outcome = Outcome(exit_code=exit_code, signal=_signal_name(signal), scheduler_state=scheduler_state)
+    outcome, known = outcome_of(exit_code, signal, scheduler_state), rules_from(rules)
     if isinstance(log, bytes):
-        return classify_log(log, outcome)
+        return classify_log(log, outcome, known)
     try:
-        return classify_log(Path(log), outcome)
+        return classify_log(Path(log), outcome, known)
     except OSError as problem:
         raise NotFound(f"{log} cannot be read: {problem.strerror}", "name a file, or - for stdin") from problem
 
@@ -44,6 +47,13 @@ def document(found: "Classification") -> dict[str, object]:
         "evidence": None if evidence is None else {"line": evidence.line, "text": evidence.text},
         "consequences": list(found.consequences),
     }
+
+
+def outcome_of(exit_code: int | None, signal: str | int | None, scheduler_state: str | None) -> "Outcome":
+    """What is known of an end beside its log. Raises `Refused` for a signal that is none."""
+    from overnight.failures import Outcome
+
+    return Outcome(exit_code=exit_code, signal=_signal_name(signal), scheduler_state=scheduler_state)
 
 
 def _signal_name(signal: str | int | None) -> str | None:

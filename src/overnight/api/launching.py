@@ -13,6 +13,7 @@ from overnight.api.asking import ask
 from overnight.api.campaign import UNENDED, Campaign
 from overnight.api.errors import Refused, in_words
 from overnight.api.places import Place, place_of, root_name
+from overnight.api.ruling import check_own
 from overnight.api.shell import by, code_of, this_shell, workdir
 from overnight.model.codec import Struct
 from overnight.model.requests import Launch
@@ -114,6 +115,7 @@ def prepare(
             cwd=here,
             devices=len(devices),
         )
+        check_own(frozen.policy.failures)
         place = place_of(root_name(root))
         if frozen.policy.executor == "fake":
             _check_knobs(frozen, path)

@@ -18,8 +18,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "init": ("tonight", "Write a commented overnight.toml for this folder."),
     "demo": ("tonight", "Twelve short training runs, six faults, one morning screen."),
     "status": ("morning", "What needs you, what it did by itself, what runs now."),
+    "results": ("morning", "A row for each run: parameters, metrics, hours."),
     "why": ("morning", "Why a campaign or a run is as it is."),
     "logs": ("morning", "The output of a run."),
+    "report": ("morning", "What ended badly over all campaigns, and what it cost."),
     "retry": ("repair", "Try ended runs again."),
     "amend": ("repair", "Change limits, rows or environment of a campaign."),
     "pause": ("repair", "Start nothing new."),
@@ -28,6 +30,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "supervisor": ("machine", "The process that watches: start, stop, status, restart."),
     "rebuild": ("machine", "Make the database anew from the files of a root."),
     "classify": ("machine", "Name the failure that a log shows."),
+    "rules": ("machine", "The rules that name failures: list, show, test."),
 }
 SECTIONS = ("tonight", "morning", "repair", "machine")
 
@@ -109,7 +112,7 @@ def behind_the_verb(arguments: list[str]) -> list[str]:
             break
     if not common or not rest or rest[0] not in VERBS:
         return arguments
-    words = 2 if rest[0] == "supervisor" else 1
+    words = 2 if rest[0] in ("supervisor", "rules") else 1
     return [*rest[:words], *common, *rest[words:]]
 
 

@@ -13,12 +13,14 @@ from overnight.cli.options import common
 @click.option("--exit-code", type=int, metavar="N", help="What the program exited with.")
 @click.option("--signal", metavar="NAME|N", help="The signal that ended it: SIGKILL, KILL or 9.")
 @click.option("--scheduler-state", metavar="S", help="What the batch system said, such as OUT_OF_MEMORY.")
+@click.option("--rules", metavar="FILE", help="Rules of your own, tried before ours.")
 @common
 def command(
     log: str,
     exit_code: int | None,
     signal: str | None,
     scheduler_state: str | None,
+    rules: str | None,
     root: str | None,
     as_json: bool,
 ) -> int:
@@ -29,7 +31,7 @@ def command(
     from overnight.api.classifying import classify, document
 
     source = sys.stdin.buffer.read() if log == "-" else log
-    found = classify(source, exit_code=exit_code, signal=signal, scheduler_state=scheduler_state)
+    found = classify(source, exit_code=exit_code, signal=signal, scheduler_state=scheduler_state, rules=rules)
     if as_json:
         speak.say_json(document(found))
         return 0

@@ -35,6 +35,8 @@ def _show(report: "WhyReport", full: bool) -> None:
         speak.say(report.words)
     if report.rule:
         speak.say(f"decided by: {report.rule}")
+    if report.remedy:
+        speak.say(f"what to do: {report.remedy}")
     if report.next:
         speak.say(f"next: {report.next}")
     if report.attempts:

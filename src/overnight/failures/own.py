@@ -4,6 +4,7 @@ Whoever launches reads and checks the file (`faults_in`), for everything at once
 the campaign's policy, only reads it (`with_own`).
 """
 
+import difflib
 import functools
 import json
 import re
@@ -48,6 +49,9 @@ NOT_FROM_LOGS = frozenset(
 )  # fmt: skip
 ALLOWED = tuple(name for name in CLASSES if name not in NOT_FROM_LOGS)
 
+KEYS = (
+    "class", "find", "role", "pattern", "unless", "near", "away", "strength", "weight", "message", "authority", "hardy",
+)  # fmt: skip
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PATTERN_KEYS = ("pattern", "unless", "near", "away")
 _LEAST_LITERAL = 3  # characters: a shorter one would make nearly every line a candidate
@@ -122,12 +126,10 @@ def _wrong(name: str, table: object) -> Iterator[tuple[str | None, str, str | No
     try:
         written = convert(table, Written)
     except ValidationError as error:
-        key = re.search(r"(?:at `\$\.(\w+)|field `(\w+)`)", str(error))
-        words = re.sub(r" - at `.*`$", "", str(error))
-        yield (key[1] or key[2]) if key else None, words[:1].lower() + words[1:], None
+        yield _misfit(str(error))
         return
     if written.cls not in CLASSES:
-        yield "class", f'there is no class "{written.cls}"', f"allowed: {', '.join(ALLOWED)}"
+        yield "class", f'there is no class "{written.cls}"', _guess(written.cls, ALLOWED)
     elif written.cls in NOT_FROM_LOGS:
         yield "class", f"{written.cls} is never read from a log", f"allowed: {', '.join(ALLOWED)}"
     if written.role not in ROLES:
@@ -140,6 +142,24 @@ def _wrong(name: str, table: object) -> Iterator[tuple[str | None, str, str | No
         yield "find", f"literals of at least {_LEAST_LITERAL} characters of one line are needed", None
     yield from _wrong_patterns(written)
     yield from _wrong_message(written)
+
+
+def _misfit(words: str) -> tuple[str | None, str, str | None]:
+    """What the codec found, in words of this file."""
+    unknown = re.search(r"unknown field `(.+?)`", words)
+    if unknown:
+        return unknown[1], "this is not known", _guess(unknown[1], KEYS)
+    missing = re.search(r"missing required field `(\w+)`", words)
+    if missing:
+        return missing[1], "it is missing", "a rule has at least class and find"
+    key = re.search(r" - at `\$\.(\w+).*`$", words)
+    found = words[: key.start()] if key else words
+    return key[1] if key else None, found[:1].lower() + found[1:], None
+
+
+def _guess(word: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, known, 1)
+    return f"did you mean {near[0]}?" if near else f"allowed: {', '.join(known)}"
 
 
 def _wrong_patterns(written: Written) -> Iterator[tuple[str, str, str | None]]:

@@ -115,6 +115,7 @@ def _refuse_executor(new: Policy, old: Policy) -> None:
         raise Refusal(*_other_executor(new, old))
 
 
+_RULES_TEXT = "failures.rules.text"
 _DURATIONS = frozenset({"retry.outage", "retry.backoff.first", "retry.backoff.max"})
 
 
@@ -124,7 +125,7 @@ def policy_changes(old: Policy, new: Policy) -> list[str]:
     return [
         f"{key}: {_word(key, before.get(key))} became {_word(key, after.get(key))}"
         for key in dict.fromkeys([*before, *after])
-        if before.get(key) != after.get(key)
+        if before.get(key) != after.get(key) and key != _RULES_TEXT  # pages; the digest says that it changed
     ]
 
 
@@ -139,6 +140,8 @@ def _flat(table: dict[str, object], prefix: str = "") -> dict[str, object]:
 
 
 def _word(key: str, value: object) -> str:
+    if key == "failures.rules.sha256" and isinstance(value, str):
+        return value[:12]
     if isinstance(value, float) and (key.startswith("limits.") or key in _DURATIONS):
         return spell_duration(value)
     return "none" if value is None else str(value)

@@ -13,11 +13,12 @@ from overnight.manifest.faults import Faults, Source, nearest
 from overnight.manifest.lines import key_lines
 from overnight.manifest.options import overlay
 from overnight.manifest.placeholders import RESERVED, expand_text, split_words, templates_of, words
-from overnight.manifest.policy import literal, read_policy, required_of, unknown_word
+from overnight.manifest.policy import literal, read_policy, required_of
 from overnight.manifest.rows import Rows, Written, axes, read_rows_file, run_tables, toml_text, unfit
 from overnight.manifest.specs import safe_name, specs_of
 from overnight.manifest.tables import Table, shown
 from overnight.manifest.warnings import warnings_of
+from overnight.manifest.word_checks import unknown_word
 from overnight.model.codec import replace
 from overnight.model.manifest import Frozen, RunSpec
 from overnight.model.policy import Policy
@@ -104,7 +105,7 @@ def read_parts(
     if rows is not None:
         resume = policy.checkpoint.resume
         split = (split_words(templates) | split_words(resume)) & set(rows.columns)
-        by_policy = words([*resume, policy.checkpoint.path or "", policy.cwd])
+        by_policy = words([*resume, policy.checkpoint.path or "", policy.cwd, *policy.failures.logs])
         specs = specs_of(rows, used, split, faults, devices, by_policy=by_policy)
         _check_paths(policy, specs, rows, faults)
     title = _name(top, stem, words_to_run)

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from overnight.manifest.faults import guess
-from overnight.manifest.placeholders import RESERVED, expand_text, split_words, words
+from overnight.manifest.own_failures import read_failures
+from overnight.manifest.placeholders import expand_text, words
 from overnight.manifest.rows import Written
 from overnight.manifest.tables import Table, shown
+from overnight.manifest.word_checks import check_words
 from overnight.model.classes import ATTEMPT_CEILING, CLASSES
 from overnight.model.codec import replace
 from overnight.model.policy import (
@@ -45,6 +47,7 @@ def read_policy(top: Table, base: Policy, *, columns: Collection[str] | None, de
         progress=_progress(top.table("progress"), base.progress),
         checkpoint=_checkpoint(top.table("checkpoint"), base.checkpoint, columns),
         retry=_retry(top.table("retry"), base.retry),
+        failures=read_failures(top.table("failures"), base.failures, columns, folder),
         artifacts=_artifacts(top.table("artifacts"), base.artifacts),
         results=_results(top.table("results"), base.results),
         code=_code(top.table("code"), base.code),
@@ -164,30 +167,6 @@ def _outside(path: str) -> str | None:
     if not path.startswith(OUT_DIR) or path.strip("/") == "{out_dir}":
         return f"{shown(path)} does not begin with {OUT_DIR}"
     return None
-
-
-def check_words(
-    table: Table, key: str, templates: Collection[str], columns: Collection[str] | None, *, split_allowed: bool
-) -> None:
-    """Report placeholders of `key` that name nothing, and `{x...}` where nothing splits."""
-    if columns is not None:
-        known = {*columns, *RESERVED}
-        for word in sorted(words(templates) - known):
-            table.fault(key, *unknown_word(word, known))
-    if not split_allowed:
-        for word in sorted(split_words(templates)):
-            table.fault(
-                key, f"{{{word}...}} does not split here", f"it does in command and checkpoint.resume; write {{{word}}}"
-            )
-
-
-def unknown_word(word: str, known: Collection[str]) -> tuple[str, str]:
-    """Message and hint for a placeholder that names nothing."""
-    near = guess(word, known) or ""
-    return (
-        f"{{{word}}} is neither a column nor a reserved placeholder",
-        f"{near}{'' if near.endswith('?') else ';'} braces that are meant as such are doubled: {{{{{word}}}}}",
-    )
 
 
 # --- retry -------------------------------------------------------------------------------------------------

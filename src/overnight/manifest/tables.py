@@ -14,7 +14,7 @@ Auto = Literal["auto"]
 KEYS: dict[str, tuple[str, ...]] = {
     "": (
         "name", "command", "runs", "fail_fast", "cwd", "executor", "resources", "limits", "progress", "checkpoint",
-        "retry", "env", "artifacts", "results", "code", "run", "matrix", "zip", "fake",
+        "retry", "failures", "env", "artifacts", "results", "code", "run", "matrix", "zip", "fake",
     ),
     "resources": ("gpus", "slots"),
     "limits": ("timeout", "attempt_timeout", "startup", "heartbeat", "progress", "grace"),
@@ -22,13 +22,14 @@ KEYS: dict[str, tuple[str, ...]] = {
     "checkpoint": ("path", "complete", "resume"),
     "retry": ("max_attempts", "outage", "backoff", "class"),
     "retry.backoff": ("first", "factor", "max", "jitter"),
+    "failures": ("rules", "logs"),
     "artifacts": ("required", "exclude"),
     "results": ("file",),
     "code": ("on_change",),
 }  # fmt: skip
 
 # Words of the design that this version does not know yet: said so, rather than "did you mean …".
-NOT_YET = frozenset({"notify", "stop", "tracker", "failures", "gate", "gates", "slurm", "ray", "remote", "tasks"})
+NOT_YET = frozenset({"notify", "stop", "tracker", "gate", "gates", "slurm", "ray", "remote", "tasks"})
 
 
 class Table:

@@ -61,6 +61,21 @@ class RetryPolicy(Struct, frozen=True):
     by_class: dict[str, int] = field(default_factory=dict)
 
 
+class OwnRules(Struct, frozen=True):
+    """A person's file of rules, as it was when it was launched or amended: its text, not the file, is what counts."""
+
+    file: str  # as the person would open it
+    sha256: str  # of the text, in UTF-8
+    text: str
+
+
+class Failures(Struct, frozen=True):
+    """How failures are classified. `logs`: globs of further logs, all below `{out_dir}` or `{run_dir}`."""
+
+    rules: OwnRules | None = None
+    logs: tuple[str, ...] = ()
+
+
 class Artifacts(Struct, frozen=True):
     """`exclude`: patterns that a fetch leaves out unless asked. (`required` is in the manifest.)"""
 
@@ -88,6 +103,7 @@ class Policy(Struct, frozen=True):
     progress: Progress = field(default_factory=Progress)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    failures: Failures = field(default_factory=Failures)
     artifacts: Artifacts = field(default_factory=Artifacts)
     results: Results = field(default_factory=Results)
     code: Code = field(default_factory=Code)

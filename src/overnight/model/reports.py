@@ -136,6 +136,7 @@ class WhyReport(Struct, frozen=True):
     rule: str | None
     attempts: tuple[AttemptReport, ...]
     story: tuple[StoryLine, ...]
+    remedy: str = ""  # what a person can do about its failure
     next: str | None = None  # the command to type, if anything is to be done
 
 

@@ -35,14 +35,14 @@ class _Group:
 
     def __init__(self) -> None:
         self.attempts = 0
-        self.runs: set[tuple[str, str]] = set()
+        self.runs: set[tuple[str, str, str]] = set()
         self.lost = 0.0
         self.last: Moment | None = None
         self.worst: Setback | None = None
 
-    def take(self, each: Setback) -> None:
+    def take(self, each: Setback, root: str) -> None:
         self.attempts += 1
-        self.runs.add((each.campaign, each.run_id))
+        self.runs.add((root, each.campaign, each.run_id))  # a campaign may be under two roots
         self.lost += each.lost
         if each.ended is not None and (self.last is None or each.ended.wall > self.last.wall):
             self.last = each.ended
@@ -63,8 +63,8 @@ def report(grounds: Sequence[Ground], *, by: str, since: Moment | None = None) -
         with ground.store.snapshot():
             campaigns += len(ground.store.campaign_ids())
             for each in _asked(ground.store, since):
-                groups.setdefault(KEYS[by](each), _Group()).take(each)
-                total.take(each)
+                groups.setdefault(KEYS[by](each), _Group()).take(each, ground.root)
+                total.take(each, ground.root)
     lines = [_line(key, group) for key, group in groups.items()]
     lines.sort(key=lambda line: (-line.gpu_hours_lost, -line.attempts, line.name, line.host or ""))
     return LossReport(

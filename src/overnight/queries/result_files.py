@@ -38,13 +38,15 @@ def read_results(path: str) -> dict[str, float | str]:
 def _content(path: str) -> bytes:
     """The bytes of a plain file. A named pipe that a program left there would otherwise be waited for."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb", buffering=0) as file:
+    try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise ResultFileFault("it is no plain file")
         if found.st_size > LARGEST_BYTES:
             raise ResultFileFault(f"it is larger than {LARGEST_BYTES >> 20} MiB")
-        return file.read(LARGEST_BYTES)
+        return os.read(descriptor, found.st_size)  # of a plain file all at once (read(2))
+    finally:
+        os.close(descriptor)
 
 
 def _of_csv(text: str, delimiter: str) -> Iterator[tuple[str, float | str]]:

@@ -2,6 +2,7 @@
 
 from overnight.core.ending import ended_by
 from overnight.model.campaign import Campaign, StoryEntry
+from overnight.model.classes import CLASSES
 from overnight.model.reports import AttemptReport, StoryLine, WhyReport
 from overnight.model.run import Attempt, Run
 from overnight.model.states import AttemptState, RunState
@@ -24,6 +25,7 @@ def why(store: StoreReader, campaign: str, run_id: str) -> WhyReport:
             state=run.state.value,
             words=_sentence(store, found, run),
             rule=_rule(run),
+            remedy=_remedy(run),
             attempts=tuple(_attempt(a) for a in run.attempts),
             story=tuple(_line(entry) for entry in store.story(RunRef(campaign, run_id))),
             next=_next(found, run),
@@ -74,6 +76,16 @@ def _rule(run: Run) -> str | None:
         return run.failure.rule
     found = next((a.classification for a in reversed(run.attempts) if a.classification is not None), None)
     return found.rule if found is not None else None
+
+
+def _remedy(run: Run) -> str:
+    """What to do about what its newest attempt ended with; empty for a run that succeeded or was cancelled."""
+    if run.state in (RunState.SUCCEEDED, RunState.CANCELLED):
+        return ""
+    found = run.failure or next(
+        (a.classification for a in reversed(run.attempts) if a.classification is not None), None
+    )
+    return CLASSES[found.name].remedy if found is not None and found.name in CLASSES else ""
 
 
 def _next(campaign: Campaign, run: Run) -> str | None:

@@ -51,7 +51,7 @@ def setbacks(store: StoreReader) -> Iterator[Setback]:
         yield Setback(
             campaign=campaign, run_id=run_id, n=n, failure_class=name, ended_by=ended_by, lost=lost, slot=a.slot.name,
             host=a.process.host if a.process is not None else None, ended=a.ended,
-            rule=a.classification.rule if a.classification is not None else "",
+            rule=(a.classification.rule if a.classification is not None else None) or "",
         )  # fmt: skip
 
 
@@ -67,7 +67,7 @@ class _Process(Struct, frozen=True):
 
 
 class _Found(Struct, frozen=True):
-    rule: str = ""
+    rule: str | None = None
 
 
 class _Attempt(Struct, frozen=True):

@@ -13,9 +13,11 @@ from overnight.model.run import Attempt, Vitals
 from overnight.model.states import EndedBy
 from overnight.ports import Cursor, Examined, ExamineOrder, LookOrder, Probe
 from overnight.supervisor.orders import ELASTIC_ERROR_FILE
+from overnight.supervisor.rank_logs import rank_logs
 from overnight.supervisor.watches import total_after
 
 ELASTIC_ERROR_CHARACTERS = 2**20
+RULES_UNREADABLE = "rules.unreadable"  # flag: this version does not understand the campaign's own rules
 CHECKPOINTS_KEPT = 3  # whole ones that are remembered: the newest may not load
 
 
@@ -72,7 +74,12 @@ class FileExaminer:
         if by == EndedBy.LOST and (record is None or not record.recorded) and attempt.stop is None:
             return Classification("unknown", "shim-died", "the shim died without a record")
         log = Path(order.attempt_dir, "output.log")  # no pipe that the command may have put there: it would hold us
-        found = failures.classify(log if log.is_file() else b"", self._outcome(order, attempt, by))
+        rules, flags = _rules(order)
+        found = failures.classify(
+            log if log.is_file() else b"", self._outcome(order, attempt, by), rules,
+            files=rank_logs(order.logs, order.run_dir, order.attempt_dir),
+        )  # fmt: skip
+        found = replace(found, flags=(*found.flags, *flags))
         if found.evidence is None or found.evidence.line is None or found.evidence.file is not None:
             return found
         return replace(found, evidence=replace(found.evidence, file=f"attempts/{attempt.n}/{log.name}"))
@@ -105,6 +112,17 @@ class FileExaminer:
         if order.checkpoint is None:
             return ()
         return tuple(self._whole(order.checkpoint, order.complete, order.excluded)[:CHECKPOINTS_KEPT])
+
+
+def _rules(order: ExamineOrder) -> tuple[failures.RuleSet, tuple[str, ...]]:
+    """The campaign's own rules before ours. They were checked at launch, but maybe by another version of us."""
+    own = order.rules
+    if own is None:
+        return failures.load_rules(), ()
+    try:
+        return failures.with_own(own.text, own.file), ()
+    except failures.RuleFault:
+        return failures.load_rules(), (RULES_UNREADABLE,)
 
 
 def _elastic_errors(attempt_dir: str) -> tuple[str, ...]:

@@ -1,12 +1,14 @@
 """Orders: what executors, probes and files need to know, built from a run's state, its row and its campaign."""
 
+import glob
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from overnight.artifacts import layout
 from overnight.artifacts.roots import attempts_home
 from overnight.core import limits
 from overnight.core.plan import gpus_of
-from overnight.manifest import expand_command, expand_env, expand_text
+from overnight.manifest import UnknownPlaceholder, expand_command, expand_env, expand_text
 from overnight.model.campaign import Campaign
 from overnight.model.codec import pretty
 from overnight.model.manifest import RunSpec
@@ -127,6 +129,7 @@ class Orders:
             attempt_dir=self.target(run, attempt).attempt_dir, pattern=campaign.policy.progress.pattern,
             required=campaign.required, complete=campaign.policy.checkpoint.complete, excluded=run.excluded,
             checkpoint=None if path is None else expand_text(path, spec.params, reserved),
+            rules=campaign.policy.failures.rules, logs=tuple(_logs(campaign, spec, reserved)),
         )  # fmt: skip
 
     def finish(self, run: Run, campaign: Campaign, spec: RunSpec) -> FinishOrder:
@@ -144,6 +147,17 @@ def _below(folder: str, path: str) -> str:
     if path.startswith("/"):
         return path
     return folder if path in ("", ".") else str(Path(folder) / path)
+
+
+def _logs(campaign: Campaign, spec: RunSpec, reserved: Mapping[str, str]) -> Iterator[str]:
+    """The globs of further logs; what is put into them is no glob, even if it looks like one."""
+    params = {name: glob.escape(value) for name, value in spec.params.items()}
+    values = {name: glob.escape(value) for name, value in reserved.items()}
+    for pattern in campaign.policy.failures.logs:
+        try:
+            yield expand_text(pattern, params, values)
+        except UnknownPlaceholder:
+            continue  # a row that was added later has no such column; its own output is still read
 
 
 def attempt_id(run: Run, n: int) -> str:

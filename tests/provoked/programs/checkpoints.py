@@ -26,6 +26,8 @@ if fault == "truncated":
         file.truncate(path.stat().st_size // 2)
 if fault == "overwritten":
     path.write_bytes(b"\0" * path.stat().st_size)
+if fault == "garbage":
+    path.write_bytes(b"\xff" * path.stat().st_size)
 if fault == "empty":
     path.write_bytes(b"")
 if fault == "missing":

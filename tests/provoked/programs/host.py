@@ -75,7 +75,7 @@ def library(_: str) -> None:
 
 
 def module(_: str) -> None:
-    import flash_attention_of_another_release  # type: ignore[import-not-found]
+    import flash_attention_of_another_release
 
     print(flash_attention_of_another_release)
 

@@ -31,7 +31,8 @@ def train() -> None:
     if FAULT == "too-many-files":
         torch.multiprocessing.set_sharing_strategy("file_descriptor")
     kept = []
-    for step, batch in enumerate(DataLoader(Samples(), batch_size=4, num_workers=2)):
+    batch_size = 1 if FAULT == "too-many-files" else 4
+    for step, batch in enumerate(DataLoader(Samples(), batch_size=batch_size, num_workers=2)):
         kept.append(batch)
         print(f"step {step} loss {batch.mean().item():.4f}", flush=True)
 

@@ -253,14 +253,21 @@ def test_a_stopped_supervisor_ends_the_wait(standin: StandIn) -> None:
         overseeing.look()
 
 
-def test_results_are_the_summaries_that_are_there(standin: StandIn) -> None:
-    """Guards against a notebook cell that fails because one run has not ended, or its file is torn."""
+def test_results_are_a_dictionary_for_each_run(standin: StandIn) -> None:
+    """Guards against a notebook cell that fails because one run has not ended, or counts one that failed."""
     campaign = overnight.launch(runs=sweep(), command=COMMAND)
-    for run, text in (("a", '{"run_id": "a", "ok": true}'), ("b", '{"run')):
-        folder = campaign.path / "runs" / run
-        folder.mkdir(parents=True)
-        (folder / "summary.json").write_text(text)
-    assert campaign.results() == [{"run_id": "a", "ok": True}]
+    assert campaign.results() == []
+    standin.ends(failing={"b": "code"})
+    rows = campaign.results()
+    assert [(row["run_id"], row["params"], row["seconds"]) for row in rows] == [
+        (name, {"seed": seed}, 60.0) for name, seed in (("a", "0"), ("c", "2"))
+    ]
+    assert rows[0]["path"] == str(campaign.path / "runs" / "a")
+    assert [(row["run_id"], row["class"]) for row in campaign.results(all=True)] == [
+        ("a", None), ("b", "code"), ("c", None),
+    ]  # fmt: skip
+    with pytest.raises(Refused, match="no run here has a metric"):
+        campaign.results(metric="loss")
 
 
 def test_a_damaged_root_keeps_nobody_from_the_others(standin: StandIn, tmp_path: Path) -> None:

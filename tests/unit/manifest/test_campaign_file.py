@@ -73,6 +73,8 @@ SEED = 3
 [artifacts]
 required = ["summary.csv", "{out_dir}/./a/b.csv"]
 exclude = ["*.pt"]
+[results]
+file = "{out_dir}/./eval/summary.csv"
 [code]
 on_change = "hold"
 [fake]
@@ -103,6 +105,7 @@ x = 1e-4
     backoff = policy.retry.backoff
     assert (backoff.first, backoff.factor, backoff.max, backoff.jitter) == (1, 3, 5, 0)
     assert policy.retry.by_class == {"nccl.*": 0, "oom.gpu": 1}
+    assert policy.results.file == "eval/summary.csv"
     assert policy.artifacts.exclude == ("*.pt",) and policy.code.on_change == "hold"
     row = frozen.runs[0].policy
     assert (row.gpus, row.timeout, row.unbounded, row.priority) == (1, None, True, -2)

@@ -68,6 +68,12 @@ lr = 1
         ('[artifacts]\nrequired = ["/x"]', "not a file inside"),
         ('[artifacts]\nrequired = [""]', "not a file inside"),
         ('[artifacts]\nrequired = "x"', "no list"),
+        ('[results]\nfile = "../summary.csv"', "not a file inside"),
+        ('[results]\nfile = "/data/summary.csv"', "not a file inside"),
+        ('[results]\nfile = "{out_dir}/"', "not a file inside"),
+        ('[results]\nfile = "{x}.csv"', "holds a placeholder"),
+        ('[results]\nfile = "*.csv"', "may be several files"),
+        ('[results]\nfiles = "a.csv"', "not known"),
         ('[retry.class]\n"oom.gpux" = 1', "no such failure class"),
         ('[retry.class]\n"oom.gpu" = -1', "number of retries"),
         ("[retry]\nmax_attempts = 21", "out of bounds"),
@@ -80,7 +86,7 @@ lr = 1
         ("[env]\nA = [1]", "no text"),
         ('[code]\non_change = "hld"', "not known"),
         ("[fake]\nseconds = 1", "fake executor"),
-        ("[failures]\nx = 1", "not part of this version"),
+        ("[notify]\nx = 1", "not part of this version"),
     ],
 )
 def test_refused(faults_of: Faults, tail: str, words: str) -> None:

@@ -23,9 +23,10 @@ HEAD = 'name = "n"\ncommand = ["a", "{x}", "{out_dir}"]\n'
 def test_set_changes_one_thing() -> None:
     """Raising one limit at midnight must leave the others as they were."""
     old = Policy(limits=Limits(timeout=DAY, attempt_timeout=DAY, heartbeat=60.0), cwd="/x")
-    new = amend_policy(old, ["limits.timeout=48h", "retry.class.oom.gpu=1"])
+    new = amend_policy(old, ["limits.timeout=48h", "retry.class.oom.gpu=1", "results.file=summary.csv"])
     assert (new.limits.timeout, new.limits.attempt_timeout, new.limits.heartbeat) == (2 * DAY, 2 * DAY, 60)
     assert new.retry.by_class == {"oom.gpu": 1} and new.cwd == "/x"
+    assert new.results.file == "summary.csv"
     apart = amend_policy(Policy(limits=Limits(attempt_timeout=60.0)), ["limits.timeout=48h"])
     assert apart.limits.attempt_timeout == 60
 

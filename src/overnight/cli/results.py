@@ -1,0 +1,176 @@
+"""`overnight results`: a row for each run."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from overnight.cli import speak, words
+from overnight.cli.options import common, opened
+
+if TYPE_CHECKING:
+    from overnight.model.reports import ResultsReport, RunResult
+
+_CODE_SHOWN = 12  # characters of a digest
+_CELL_SHOWN = 40  # of a parameter, for people
+_ROWS_A_WRITE = 1000
+
+_Cell = str | float | None
+_Column = tuple[str, Callable[["RunResult"], _Cell]]
+_IDS: tuple[_Column, ...] = (("campaign", lambda row: row.campaign), ("run_id", lambda row: row.run_id))
+
+
+@click.command("results")
+@click.argument("campaigns", nargs=-1, required=True, metavar="CAMPAIGN...")
+@click.option("--csv", "as_csv", is_flag=True, help="CSV on stdout, a column for each parameter and metric.")
+@click.option("--metric", metavar="M", help="Sort by this metric, smallest first, and leave out the others.")
+@click.option("--reverse", is_flag=True, help="With --metric: largest first.")
+@click.option("--all", "everything", is_flag=True, help="Every run, not only those that succeeded.")
+@common
+def command(
+    campaigns: tuple[str, ...],
+    as_csv: bool,
+    metric: str | None,
+    reverse: bool,
+    everything: bool,
+    root: str | None,
+    as_json: bool,
+) -> int:
+    """A row for each run that succeeded: parameters, metrics, running time, GPU-hours.
+
+    Metrics are the last named numbers of a run's output, and what its `[results] file` holds. Of a run ID that
+    several of the campaigns have, the newest success is shown.
+    """
+    from overnight.api.results import results
+
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json exclude each other")
+    report = results([opened(name, root) for name in campaigns], all=everything, metric=metric, reverse=reverse)
+    if as_json:
+        speak.say_json(report)
+    elif as_csv:
+        _csv(report)
+    else:
+        _show(report, everything)
+    _warn(report, as_json)
+    return 0
+
+
+def _warn(report: "ResultsReport", as_json: bool) -> None:
+    problems = [row for row in report.results if row.problem]
+    if problems and not as_json:  # the document says it of each run
+        one = problems[0]
+        speak.warn(
+            f"the results file of {words.plural(len(problems), 'run')} is not shown; {one.run_id}: {one.problem}"
+        )
+
+
+# --- CSV ---------------------------------------------------------------------------------------------------
+
+
+def _csv(report: "ResultsReport") -> None:
+    import csv
+    import io
+
+    columns = _distinct(
+        _IDS,
+        [(name, _param(name)) for name in report.params],
+        [("state", lambda row: row.state), ("class", lambda row: row.failure_class), ("code", _code)],
+        [(name, _metric(name)) for name in report.metrics],
+        [
+            ("seconds", lambda row: row.seconds),
+            ("gpu_hours", lambda row: row.gpu_hours),
+            ("path", lambda row: row.path),
+        ],
+    )
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([name for name, _ in columns])
+    for start in range(0, max(1, len(report.results)), _ROWS_A_WRITE):
+        writer.writerows([cell(row) for _, cell in columns] for row in report.results[start : start + _ROWS_A_WRITE])
+        speak.say(text.getvalue().removesuffix("\n"))
+        text.seek(0)
+        text.truncate()
+
+
+def _distinct(
+    ids: Sequence[_Column], params: Sequence[_Column], states: Sequence[_Column], metrics: Sequence[_Column],
+    costs: Sequence[_Column],
+) -> list[_Column]:  # fmt: skip
+    """Side by side. Ours keep their names; a parameter that is called like one of them becomes `param.NAME`, a metric
+    that is called like either `metric.NAME`."""
+    taken = {name for name, _ in (*ids, *states, *costs)}
+    renamed = []
+    for prefix, group in (("param.", params), ("metric.", metrics)):
+        names = {name for name, _ in group} | taken
+        renamed.append([(_free(name, prefix, names) if name in taken else name, cell) for name, cell in group])
+        taken |= {name for name, _ in renamed[-1]}
+    return [*ids, *renamed[0], *states, *renamed[1], *costs]
+
+
+def _free(name: str, prefix: str, taken: set[str]) -> str:
+    while name in taken:
+        name = prefix + name
+    return name
+
+
+def _param(name: str) -> Callable[["RunResult"], _Cell]:
+    return lambda row: row.params.get(name)
+
+
+def _metric(name: str) -> Callable[["RunResult"], _Cell]:
+    return lambda row: row.metrics.get(name)
+
+
+def _code(row: "RunResult") -> str | None:
+    return row.code[:_CODE_SHOWN] if row.code else None
+
+
+# --- for people --------------------------------------------------------------------------------------------
+
+
+def _show(report: "ResultsReport", everything: bool) -> None:
+    speak.say(f"{speak.bold(words.listed(report.campaigns))}  {words.counts(report.counts) or 'no runs'}")
+    columns = _columns(report, everything)
+    if report.results:
+        heads = tuple(name for name, _ in columns)
+        state = heads.index("state") if everything else None
+        lines = [tuple(_shown(cell(row)) for _, cell in columns) for row in report.results]
+        speak.table([heads, *lines], painted=state)
+    hidden = {state: count for state, count in report.counts.items() if state != "succeeded"}
+    if hidden and not everything:
+        speak.say(f"not shown: {words.counts(hidden)}; --all shows every run")
+    folders = dict.fromkeys(row.path.removesuffix(row.run_id) + "RUN_ID" for row in report.results)
+    for folder in folders:
+        speak.say(f"files: {folder}")
+
+
+def _columns(report: "ResultsReport", everything: bool) -> list[_Column]:
+    """What a person wants to see; columns that are empty throughout are left out."""
+    rows = report.results
+    several = len(report.campaigns) > 1
+    states: list[tuple[bool, _Column]] = [
+        (everything, ("state", lambda row: row.state)),
+        (any(row.failure_class for row in rows), ("class", lambda row: row.failure_class)),
+    ]
+    costs: list[tuple[bool, _Column]] = [
+        (True, ("time", lambda row: words.duration(row.seconds))),
+        (any(row.gpu_hours for row in rows), ("GPU-hours", lambda row: f"{row.gpu_hours:.2f}")),
+        (any(row.code for row in rows), ("code", _code)),
+    ]
+    return _distinct(
+        _IDS if several else _IDS[1:],
+        [(name, _param(name)) for name in report.params],
+        [column for wanted, column in states if wanted],
+        [(name, _metric(name)) for name in report.metrics],
+        [column for wanted, column in costs if wanted],
+    )
+
+
+def _shown(cell: _Cell) -> str:
+    if cell is None:
+        return ""
+    if isinstance(cell, bool) or not isinstance(cell, (int, float)):
+        text = " ".join(str(cell).split())
+        return text if len(text) <= _CELL_SHOWN else text[: _CELL_SHOWN - 1] + "…"
+    return words.number(cell)
