@@ -99,6 +99,10 @@ class Executor(Protocol):
     def release(self, slot: Slot) -> None:
         """Give up a slot that was acquired here and not passed on by `start`."""
 
+    def quarantine(self, slot: Slot, why: str) -> None:
+        """Give the slot to nobody any more, until a person releases it: a fact of the host, for all roots and
+        users. What runs on it goes on. Twice: the first reason stays. May block on the disk; raises OSError."""
+
     def start(self, order: StartOrder) -> None:
         """Begin an attempt in its prepared, fresh directory."""
 

@@ -218,6 +218,28 @@ class TestSlots:
         assert here.acquire() != order.slot
         assert here.ended("r").exit.code == 0
 
+    def test_a_quarantined_slot_is_given_to_nobody_and_what_runs_goes_on(self, here: Bench) -> None:
+        """Run after run sent to the one broken GPU of eight, because it was always the free one."""
+        slot = here.start("r", Doing(seconds=0.5, code=6)).slot
+        here.runs("r")
+        here.executor.quarantine(slot, "three runs failed on it")
+        here.executor.quarantine(slot, "and a fourth")
+        assert here.ended("r").exit.code == 6
+        other = here.acquire()
+        assert other != slot
+        here.executor.release(other)
+        assert here.acquire() == other
+
+
+@pytest.mark.parametrize("kind", ["local", "fake"])
+def test_a_quarantine_outlives_whoever_made_it(kind: str, tmp_path: Path) -> None:
+    """A supervisor that came back and had forgotten which GPU was broken."""
+    with bench(kind, tmp_path) as here:
+        slot = here.acquire()
+        here.executor.quarantine(slot, "its memory did not come back")
+        here.crash()
+        assert here.acquire() != slot
+
 
 class TestBound:
     def test_the_bound_holds_without_anybody(self, here: Bench) -> None:

@@ -15,7 +15,8 @@ import pytest
 from keeper_world import SOURCE, await_that
 
 from overnight.executors.gpus import MemoryWatch
-from overnight.executors.slots import FOREIGN_BYTES, SlotBook, slots_home
+from overnight.executors.slot_files import SlotFiles, slots_home
+from overnight.executors.slots import FOREIGN_BYTES, SlotBook
 from overnight.model.run import Slot
 from overnight.ports import Busy, Placement, SlotRequest
 
@@ -305,3 +306,38 @@ def test_many_slots_in_use_do_not_slow_the_next_one(book: SlotBook) -> None:
     assert len([path for path in opened if "cpu-" in str(path)]) <= 2
     book.release(slots[17])
     assert got(book.acquire(SlotRequest("c", 0))).name == "cpu:17"
+
+
+def test_a_drained_gpu_is_given_to_nobody_until_the_drain_is_over(
+    tmp_path: Path, book: SlotBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU that a colleague had been promised for the evening, and that the next run of the sweep took at seven."""
+    files = SlotFiles(tmp_path / "slots")
+    files.mark("drain", "gpu-GPU-aaaa", "gpu:0", "for the demo", time.time() + 3600.0)
+    answer = refused(book.acquire(SlotRequest("c", 2, TWO)))
+    assert "GPU 0 is drained by" in answer.words and "for the demo" in answer.words
+    assert got(book.acquire(SlotRequest("c", 1, TWO))).name == "gpu:1"
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 3601.0)
+    assert got(book.acquire(SlotRequest("c", 1, TWO))).name == "gpu:0"
+
+
+def test_a_quarantined_share_keeps_everybody_from_the_gpu(tmp_path: Path, book: SlotBook) -> None:
+    """The other half of a GPU that had fallen off the bus, given to the next run and the next."""
+    half = got(book.acquire(SlotRequest("c", 0.5, (TWO[0],))))
+    book.quarantine(half, "Xid 79: it has fallen off the bus")
+    book.quarantine(half, "it is suspect")
+    other = SlotBook(tmp_path / "slots")
+    for gpus in (0.5, 1.0):
+        words = refused(other.acquire(SlotRequest("d", gpus, (TWO[0],)))).words
+        assert "held by" in words if gpus == 1.0 else "GPU 0 is quarantined: Xid 79" in words
+    book.release(half)
+    words = refused(other.acquire(SlotRequest("d", 1, (TWO[0],)))).words
+    assert "is quarantined: Xid 79" in words and "overnight slots release 0" in words
+
+
+def test_a_mark_that_cannot_be_read_is_in_force(tmp_path: Path, book: SlotBook) -> None:
+    """A torn file after a power cut, taken for leave to use the broken GPU."""
+    got(book.acquire(SlotRequest("c", 0)))
+    (tmp_path / "slots" / "gpu-GPU-aaaa.quarantine").write_bytes(b'{"slot": "gp')
+    assert "cannot be read" in refused(book.acquire(SlotRequest("c", 1, (TWO[0],)))).words

@@ -90,6 +90,11 @@ class LocalExecutor:
         with self._lock:
             self._slots.release(slot)
 
+    def quarantine(self, slot: Slot, why: str) -> None:
+        """Give it to nobody of this host any more, until a person releases it. Raises OSError."""
+        with self._lock:
+            self._slots.quarantine(slot, why)
+
     # --- orders --------------------------------------------------------------------------------------------
 
     def start(self, order: StartOrder) -> None:

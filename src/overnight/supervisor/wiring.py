@@ -15,7 +15,7 @@ from overnight import failures
 from overnight.artifacts import CampaignFiles
 from overnight.executors.fake import FakeExecutor
 from overnight.executors.local import LocalExecutor
-from overnight.executors.slots import slots_home
+from overnight.executors.slot_files import slots_home
 from overnight.manifest import code_identity, code_patch
 from overnight.model.policy import CodeIdentity
 from overnight.model.time import Moment

@@ -40,6 +40,11 @@ class FakeExecutor:
         with self._world.lock:
             self._world.slots.free(slot, self)
 
+    def quarantine(self, slot: Slot, why: str) -> None:
+        """Give it to nobody any more, as long as the fake host exists."""
+        with self._world.lock:
+            self._world.slots.quarantine(slot, why)
+
     def start(self, order: StartOrder) -> None:
         """Begin a scripted attempt. Raises Refusal for knobs that cannot be followed."""
         self._world.start(order, order.knobs or self._knobs)

@@ -13,6 +13,7 @@ class FakeSlots:
 
     def __init__(self, gpus: int) -> None:
         self.gpus = gpus
+        self.quarantined: dict[str, str] = {}  # key: why
         self._owners: dict[str, Hashable] = {}
         self._port = 0
 
@@ -43,13 +44,20 @@ class FakeSlots:
             if self._owners.get(key) == owner:
                 del self._owners[key]
 
+    def quarantine(self, slot: Slot, why: str) -> None:
+        """It is given to nobody any more; of a share, the whole GPU."""
+        for key in slot.keys:
+            self.quarantined.setdefault(key.partition(".share-")[0], why)
+
     def free_all(self, owner: Hashable) -> None:
         """The owner is gone."""
         self._owners = {key: held for key, held in self._owners.items() if held != owner}
 
     def _cpu(self, request: SlotRequest) -> Slot:
         number = 0
-        while f"cpu-{number}" in self._owners or f"cpu:{number}" in request.avoid:
+        while (
+            f"cpu-{number}" in self._owners or f"cpu-{number}" in self.quarantined or f"cpu:{number}" in request.avoid
+        ):
             number += 1
         return Slot(f"cpu:{number}", (f"cpu-{number}",))
 
@@ -66,7 +74,10 @@ class FakeSlots:
         wanted = max(1, int(request.gpus))
         if len(good) < wanted:
             only_avoided = len(found) >= wanted
-            return Busy("only suspect GPUs are free" if only_avoided else "all GPUs are taken", only_avoided)
+            words = "only suspect GPUs are free" if only_avoided else "all GPUs are taken"
+            for key, why in self.quarantined.items():
+                words += f"; {key.replace('gpu-', 'GPU ')} is quarantined: {why}"
+            return Busy(words, only_avoided)
         if request.gpus < 1:
             return good[0]
         chosen = good[:wanted]
@@ -76,7 +87,7 @@ class FakeSlots:
     def _part(self, entry: str, gpus: float) -> Slot | None:
         key = f"gpu-{entry}"
         shares = [held for held in self._owners if held.startswith(f"{key}.share-")]
-        if key in self._owners or (gpus >= 1 and shares):
+        if key in self._owners or key in self.quarantined or (gpus >= 1 and shares):
             return None
         if gpus >= 1:
             return Slot(f"gpu:{entry}", (key,), (entry,))

@@ -75,7 +75,9 @@ class FakeWorld:
                 if life.state == State.LIVE:
                     life.hidden = False
                     self._over(life, now, ExitRecord(recorded=False), "node.lost", "the host was restarted")
+            quarantined = self.slots.quarantined
             self.slots = FakeSlots(self.slots.gpus)
+            self.slots.quarantined = quarantined
 
     # --- orders --------------------------------------------------------------------------------------------
 
