@@ -8,6 +8,7 @@ from overnight.model.classes import Classification
 from overnight.model.codec import Struct, field
 from overnight.model.events import Event
 from overnight.model.manifest import RunSpec
+from overnight.model.notices import Notice
 from overnight.model.policy import CodeIdentity, OwnRules
 from overnight.model.requests import Answer, Request
 from overnight.model.run import Attempt, Run, Slot, Vitals
@@ -284,12 +285,13 @@ class Batch(Struct):
     vitals: dict[RunRef, Vitals] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)  # by request id
     meta: dict[str, str] = field(default_factory=dict)
+    notices: dict[str, Notice] = field(default_factory=dict)  # by key
     durable: bool = False  # an attempt starts or a run ends in it: on the platter before anything is done
 
     def __bool__(self) -> bool:
         return bool(
             self.campaigns or self.added or self.revisions or self.runs or self.story or self.vitals
-            or self.answers or self.meta
+            or self.answers or self.meta or self.notices
         )  # fmt: skip
 
 
@@ -330,6 +332,12 @@ class Store(Protocol):
     def answer(self, request_id: str) -> Answer | None: ...
 
     def meta(self, key: str) -> str | None: ...
+
+    def owed_notices(self) -> list[Notice]:
+        """Notices that are not settled, oldest first."""
+
+    def newest_notice(self, campaign: str, cause: str) -> Notice | None:
+        """The last one of that cause, settled or not."""
 
     def close(self) -> None: ...
 

@@ -46,6 +46,8 @@ class FaultyStore:
         self.revisions = store.revisions
         self.answer = store.answer
         self.meta = store.meta
+        self.owed_notices = store.owed_notices
+        self.newest_notice = store.newest_notice
         self.close = store.close
 
     def commit(self, batch: Batch) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from overnight.model.campaign import Campaign, StoryEntry
 from overnight.model.codec import Struct, from_json, to_json
 from overnight.model.manifest import RunSpec
+from overnight.model.notices import Notice
 from overnight.model.requests import Answer
 from overnight.model.run import Run
 from overnight.model.states import RunState
@@ -152,6 +153,21 @@ class StoreReader:
         """A word that the supervisor keeps."""
         found: str | None = self._one("meta", key)
         return found
+
+    def owed_notices(self) -> list[Notice]:
+        """Notices that are not settled, oldest first. One that cannot be read is owed to nobody."""
+        found = []
+        for (body,) in self._ask(SQL["owed_notices"]):
+            with contextlib.suppress(ValueError):
+                found.append(records.decode(body, Notice))
+        return found
+
+    def newest_notice(self, campaign: str, cause: str) -> Notice | None:
+        """The last one of that cause, settled or not."""
+        body = self._one("newest_notice", campaign, cause)
+        with contextlib.suppress(ValueError):
+            return None if body is None else records.decode(body, Notice)
+        return None
 
     # --- runs ----------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from overnight.model.campaign import StoryEntry
 from overnight.model.manifest import RunSpec
+from overnight.model.notices import NoticeState
 from overnight.model.policy import Policy
 from overnight.model.run import Run, Vitals
 from overnight.ports import Batch, RunRef
@@ -19,6 +20,7 @@ from overnight.store.schema import prepare
 
 _PUT = load("writing")
 _ANSWERS_KEPT_SECONDS = 7 * 86_400.0
+_NOTICES_KEPT_SECONDS = 90 * 86_400.0
 
 
 class SqliteStore(StoreReader):
@@ -44,6 +46,7 @@ class SqliteStore(StoreReader):
         try:
             prepare(connection, name)
             connection.execute(_PUT["prune_answers"], (time.time() - _ANSWERS_KEPT_SECONDS,))
+            connection.execute(_PUT["prune_notices"], (time.time() - _NOTICES_KEPT_SECONDS,))
         except sqlite3.Error as problem:
             connection.close()
             raise in_words(problem, name) from problem
@@ -108,6 +111,10 @@ class SqliteStore(StoreReader):
             self._add_story(batch)
         for request, answer in batch.answers.items():
             put(_PUT["put_answer"], (request, time.time(), encode(answer)))
+        for notice in batch.notices.values():
+            owed = 1 if notice.state == NoticeState.OWED else None
+            columns = (notice.campaign, text(notice.cause), notice.n, notice.at.wall, owed, encode(notice))
+            put(_PUT["put_notice"], columns)
         for word, value in batch.meta.items():
             put(_PUT["put_meta"], (word, value))
 

@@ -8,6 +8,7 @@ import heapq
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
+from overnight.core import notices
 from overnight.core.campaigns import learn, recount, settle
 from overnight.core.invariants import broken
 from overnight.core.result import Step
@@ -17,10 +18,12 @@ from overnight.model.codec import replace
 from overnight.model.effects import Effect, FinishRun, StartAttempt
 from overnight.model.events import Event, OfAttempt, RunFaulted
 from overnight.model.manifest import RunSpec
+from overnight.model.notices import NoticeKind, Telling, Untelling
 from overnight.model.run import Run, Vitals
 from overnight.model.states import RunState
 from overnight.model.time import Moment
 from overnight.ports import Batch, RunRef, Store
+from overnight.supervisor.tidings import Tidings
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +53,15 @@ class Ledger:
         self._drawn: dict[RunRef, Run] = {}  # out of the queue in this turn: as the store has them
         self._specs: dict[RunRef, RunSpec] = {}
         self._touched: set[str] = set()
+        self.tidings = Tidings(store, lambda: self.batch)
+        self._as_told: dict[str, Campaign] = {}  # campaigns as they were when notices were last thought of
 
     # --- loading -------------------------------------------------------------------------------------------
 
     def load(self) -> None:
         """Take over what the store knows."""
         for campaign in self.store.campaigns():
-            self.campaigns[campaign.id] = campaign
+            self.campaigns[campaign.id] = self._as_told[campaign.id] = campaign
             if campaign.counts.get(RunState.PENDING.value):
                 self._queues[campaign.id] = [(-p.priority, p.position) for p in self.store.pending(campaign.id)]
                 heapq.heapify(self._queues[campaign.id])
@@ -215,6 +220,7 @@ class Ledger:
             self.put(campaign)
             if words is not None:
                 self.say(campaign.id, ref.run_id, event.at, words)
+        self._hear(notices.of_run(before, now), event.at)
         self.on_move(ref, before, now)
 
     def _count(self, ref: RunRef, before: Run | None, now: Run) -> None:
@@ -261,6 +267,27 @@ class Ledger:
         self.said.append((campaign, words))
         self.batch.story.append(StoryEntry(campaign, run_id, at, "Said", "", "", words))
 
+    def tell(
+        self, key: str, campaign: str, kind: NoticeKind, at: Moment, what: str, *, why: str = "", command: str = "",
+        runs: int = 0, delay: float = 0.0,
+    ) -> None:  # fmt: skip
+        """Owe a person a notice (`model.notices.Telling`). `key` names the cause within the campaign: the same one
+        again joins a notice that has not gone out, and is told anew only when the cool-down has passed."""
+        self.tidings.tell(Telling(campaign, key, kind, what, why, command, runs, delay), at)
+
+    def _hear(self, words: Iterable[notices.Word], at: Moment) -> None:
+        try:
+            for word in words:
+                self.tidings.hear(word, at)
+        except Exception:  # what a person is not told must not keep a run from moving
+            if self.check:
+                raise
+            log.exception("a notice is lost")
+
+    def untell(self, key: str, campaign: str, at: Moment) -> None:
+        """The cause is cured: what has not gone out need not."""
+        self.tidings.hear(Untelling(campaign, key), at)
+
     def settle(self, now: Moment) -> list[str]:
         """Bring states of campaigns up to date; returns those that changed in any way."""
         touched, self._touched = self._touched, set()
@@ -269,6 +296,8 @@ class Ledger:
             settled = settle(before, self.owing.get(name, 0) > 0, now)
             if settled is not before:
                 self.campaigns[name] = self.batch.campaigns[name] = settled
+            self._hear(notices.of_campaign(self._as_told.get(name), settled), now)
+            self._as_told[name] = settled
         return sorted(touched)
 
     def commit(self) -> list[tuple[RunRef, Effect]]:

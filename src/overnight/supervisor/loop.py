@@ -99,6 +99,7 @@ class Supervisor:
         ledger = self.ledger
         ledger.load()
         ledger.rebase_waits(now)
+        ledger.tidings.load(now)
         for ref, run in list(ledger.runs.items()):
             self.watches.follow(ref, run, now)
             starting = any(isinstance(effect, StartAttempt) for effect in run.owed)

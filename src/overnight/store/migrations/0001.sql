@@ -98,6 +98,18 @@ CREATE TABLE request (
     answer BLOB NOT NULL
 );
 
+-- What a person is told. `owed` 1: somebody is still to be told.
+CREATE TABLE notice (
+    campaign TEXT NOT NULL, -- empty: the root
+    cause    TEXT NOT NULL,
+    n        INTEGER NOT NULL,
+    wall     REAL NOT NULL,
+    owed     INTEGER,
+    body     BLOB NOT NULL,
+    PRIMARY KEY (campaign, cause, n)
+) WITHOUT ROWID;
+CREATE INDEX notice_owed ON notice (wall) WHERE owed = 1;
+
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
     value TEXT NOT NULL

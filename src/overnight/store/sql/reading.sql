@@ -95,6 +95,12 @@ SELECT doc FROM revision WHERE campaign = ? ORDER BY n
 -- name: answer
 SELECT answer FROM request WHERE id = ?
 
+-- name: owed_notices
+SELECT body FROM notice INDEXED BY notice_owed WHERE owed = 1 ORDER BY wall
+
+-- name: newest_notice
+SELECT body FROM notice WHERE campaign = ? AND cause = ? ORDER BY n DESC LIMIT 1
+
 -- name: meta
 SELECT value FROM meta WHERE key = ?
 

@@ -46,5 +46,12 @@ ON CONFLICT (id) DO UPDATE SET wall = excluded.wall, answer = excluded.answer
 -- name: prune_answers
 DELETE FROM request WHERE wall < ?
 
+-- name: put_notice
+INSERT INTO notice (campaign, cause, n, wall, owed, body) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (campaign, cause, n) DO UPDATE SET owed = excluded.owed, body = excluded.body
+
+-- name: prune_notices
+DELETE FROM notice WHERE owed IS NULL AND wall < ?
+
 -- name: put_meta
 INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value
