@@ -126,6 +126,8 @@ def limits_in_force(policy: "Policy") -> str:
     if limits.attempt_timeout != limits.timeout:
         parts.append(f"{words.duration(limits.attempt_timeout)} an attempt")
     parts += [f"{name} {_limit(getattr(limits, name))}" for name in ("startup", "heartbeat", "progress", "grace")]
+    if limits.deadline is not None:
+        parts.append(f"deadline {limits.deadline}")
     return ", ".join(parts)
 
 

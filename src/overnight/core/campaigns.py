@@ -51,13 +51,16 @@ def settle(campaign: Campaign, owing: bool, at: Moment) -> Campaign:
 def learn(campaign: Campaign, lesson: Lesson) -> tuple[Campaign, str | None]:
     """The campaign after a lesson, and the sentence to be said once, if any."""
     match lesson:
-        case Finished(longest_quiet, longest_gap):
-            if longest_quiet <= campaign.longest_quiet and longest_gap <= campaign.longest_gap:
+        case Finished(longest_quiet, longest_gap, seconds):
+            quickest = seconds if campaign.quickest is None else min(campaign.quickest, seconds)
+            known = campaign.longest_quiet, campaign.longest_gap, campaign.quickest
+            if longest_quiet <= known[0] and longest_gap <= known[1] and quickest == known[2]:
                 return campaign, None
             return replace(
                 campaign,
                 longest_quiet=max(campaign.longest_quiet, longest_quiet),
                 longest_gap=max(campaign.longest_gap, longest_gap),
+                quickest=quickest,
             ), None
         case QuietPhase(run_id):
             if campaign.quiet_factor > 1:

@@ -2,7 +2,7 @@
 
 import re
 
-from overnight.core import ending, limits, retry
+from overnight.core import deadline, ending, limits, retry
 from overnight.core.result import Failed, Finished, Lesson, QuietPhase
 from overnight.model.campaign import Campaign
 from overnight.model.classes import ATTEMPT_CEILING, Classification
@@ -52,7 +52,7 @@ def verdict(run: Run, campaign: Campaign, event: AttemptVerified) -> Verdict:
     attempt = replace(newest, vitals=event.vitals, classification=found)
     flags = (*found.flags, *_flags(run, attempt))
     by = ending.ended_by(attempt)
-    if by == EndedBy.PAUSE:
+    if by in (EndedBy.PAUSE, EndedBy.DEADLINE):
         attempt = replace(attempt, counted=False)
     attempt = replace(attempt, flags=flags)
     run = replace(run, attempts=(*run.attempts[:-1], attempt), checkpoints=event.checkpoints)
@@ -61,12 +61,15 @@ def verdict(run: Run, campaign: Campaign, event: AttemptVerified) -> Verdict:
         return _succeeded(run, attempt)
     if run.wish is not None:
         return Verdict(replace(run, failure=None), RunState.CANCELLED, "cancelled", f"cancelled: {run.wish.why}")
-    if by in (EndedBy.PAUSE, EndedBy.CANCEL) and retry.tries(run) >= ATTEMPT_CEILING:
+    if by in (EndedBy.PAUSE, EndedBy.CANCEL, EndedBy.DEADLINE) and retry.tries(run) >= ATTEMPT_CEILING:
         words = f"{ATTEMPT_CEILING} attempts are the end; the last one was ended from outside"
         run = replace(run, failure=Classification("unknown", "attempt-ceiling", words))
         return Verdict(run, RunState.FAILED, "unknown", f"unknown: {words}", lessons=(Failed(run.run_id),))
     if by == EndedBy.PAUSE:
         return Verdict(run, RunState.PENDING, "paused", "ended by a pause; it goes on when the campaign does")
+    if by == EndedBy.DEADLINE:
+        words = f"{attempt.stop_words}; it goes on from its checkpoint when it is resumed"
+        return Verdict(run, RunState.HELD, deadline.CAUSE, words)
     if by == EndedBy.CANCEL:  # carried out by the shim for a supervisor that forgot: nobody's wish any more
         return Verdict(run, RunState.PENDING, "stopped", "ended by a request nobody remembers; it goes on")
     return _failed(run, campaign, attempt, found, event.at, event.roll)
@@ -76,7 +79,7 @@ def _succeeded(run: Run, attempt: Attempt) -> Verdict:
     budget, _ = retry.spend(run, attempt, attempt.ended or attempt.planned)
     run = replace(run, failure=None, budget=budget)
     words = "succeeded" if retry.tries(run) == 1 else f"succeeded on attempt {attempt.n}"
-    lesson = Finished(attempt.vitals.longest_quiet, attempt.vitals.longest_gap)
+    lesson = Finished(attempt.vitals.longest_quiet, attempt.vitals.longest_gap, run.ran_seconds)
     return Verdict(run, RunState.SUCCEEDED, "none", words, lessons=(lesson,))
 
 

@@ -2,6 +2,7 @@
 
 import re as _re
 
+from overnight.core import deadline as _deadline
 from overnight.core import decide as _decide
 from overnight.core import limits as _limits
 from overnight.core.result import IllegalEvent as _IllegalEvent
@@ -163,6 +164,20 @@ def held(run: Run, campaign: Campaign, event: Event) -> Step:
     return Step(_into(run, RunState.HELD, event.at, event.cause, event.words), words=event.words)
 
 
+def held_for_deadline(run: Run, campaign: Campaign, event: Event) -> Step:
+    """The host is taken away before it could reach anything worth keeping: whoever brings another lets it go on."""
+    assert isinstance(event, _e.DeadlineReached)
+    return Step(_into(run, RunState.HELD, event.at, _deadline.CAUSE, event.words), words=event.words)
+
+
+def stopped_for_deadline(run: Run, campaign: Campaign, event: Event) -> Step:
+    """Its attempt gets TERM and its grace while the host is still there."""
+    assert isinstance(event, _e.DeadlineReached)
+    if _newest(run).stop is not None:
+        return Step(run, ignored="it is being ended already")
+    return _stop(run, campaign, EndedBy.DEADLINE, "timeout.host", event.words, evidence=False)
+
+
 def amended(run: Run, campaign: Campaign, event: Event) -> Step:
     """A revision's limits hold at once: the shim's bound is set anew."""
     attempt = _newest(run)
@@ -320,6 +335,8 @@ def verified(run: Run, campaign: Campaign, event: Event) -> Step:
     run = verdict.run
     if verdict.state == RunState.PENDING:
         step = Step(_into(run, RunState.PENDING, event.at, verdict.cause, verdict.words), words=verdict.words)
+    elif verdict.state == RunState.HELD:
+        step = Step(_into(run, RunState.HELD, event.at, verdict.cause, verdict.words), words=verdict.words)
     elif verdict.state == RunState.WAITING:
         due = after(event.at, verdict.delay)
         run = replace(_into(run, RunState.WAITING, event.at, verdict.cause, verdict.words), due=due)

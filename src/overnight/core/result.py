@@ -12,10 +12,12 @@ class QuietPhase(Struct, frozen=True):
 
 
 class Finished(Struct, frozen=True):
-    """Lesson: a run succeeded; its gaps (seconds) bound what its siblings may show."""
+    """Lesson: a run succeeded; its gaps (seconds) bound what its siblings may show, its `seconds` of running what
+    they may take."""
 
     longest_quiet: float
     longest_gap: float
+    seconds: float
 
 
 class Failed(Struct, frozen=True):

@@ -55,6 +55,10 @@ RUN_MOVES: Mapping[type, Mapping[R | A, Cell]] = {
     e.HoldRequested: _row(
         Ignore("it is at work, held or ended"), R, pending=Move("held"), waiting=Move("held"),
     ),
+    e.DeadlineReached: _row(
+        Ignore("nothing of it runs or would start"), R, pending=Move("held_for_deadline"),
+        waiting=Move("held_for_deadline"), running=Move("stopped_for_deadline"),
+    ),
     e.LimitsAmended: _row(Ignore("it does not run; limits hold from its next start"), R, running=Move("amended")),
     e.RunFaulted: _row(
         Move("faulted"), R, succeeded=Move("faulted_late"), failed=Move("faulted_late"), cancelled=Move("faulted_late"),

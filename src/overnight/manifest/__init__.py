@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         manifest_of,
     )
     from overnight.manifest.code import CodeCache, code_identity
+    from overnight.manifest.deadlines import deadline_seconds
     from overnight.manifest.durations import DurationFault, parse_duration
     from overnight.manifest.patch import code_patch
     from overnight.manifest.placeholders import (
@@ -36,6 +37,7 @@ _HOMES = {
     "campaign_file": ("read_campaign",),
     "canonical": ("campaign_id", "difference", "digest", "load_manifest", "manifest_bytes", "manifest_of"),
     "code": ("CodeCache", "code_identity"),
+    "deadlines": ("deadline_seconds",),
     "durations": ("DurationFault", "parse_duration"),
     "patch": ("code_patch",),
     "placeholders": (
@@ -64,6 +66,7 @@ __all__ = [
     "campaign_id",
     "code_identity",
     "code_patch",
+    "deadline_seconds",
     "difference",
     "digest",
     "expand_command",

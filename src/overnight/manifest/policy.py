@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal
 
+from overnight.manifest.deadlines import check_deadline
+from overnight.manifest.durations import DurationFault
 from overnight.manifest.faults import guess
 from overnight.manifest.own_failures import read_failures
 from overnight.manifest.placeholders import expand_text, words
@@ -117,7 +119,20 @@ def _limits(table: Table, base: Limits) -> Limits:
         heartbeat=table.auto_limit("heartbeat", base.heartbeat),
         progress=table.auto_limit("progress", base.progress),
         grace=table.duration("grace", base.grace),
+        deadline=_deadline(table, base.deadline),
     )
+
+
+def _deadline(table: Table, base: str | None) -> str | None:
+    text = table.text("deadline", base)
+    if text is None or text == base:
+        return base
+    try:
+        check_deadline(text)
+    except DurationFault as error:
+        table.fault("deadline", str(error), error.hint)
+        return base
+    return text.strip()
 
 
 def _progress(table: Table, base: Progress) -> Progress:

@@ -17,7 +17,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "retry", "failures", "env", "artifacts", "results", "code", "run", "matrix", "zip", "fake",
     ),
     "resources": ("gpus", "slots"),
-    "limits": ("timeout", "attempt_timeout", "startup", "heartbeat", "progress", "grace"),
+    "limits": ("timeout", "attempt_timeout", "startup", "heartbeat", "progress", "grace", "deadline"),
     "progress": ("pattern",),
     "checkpoint": ("path", "complete", "resume"),
     "retry": ("max_attempts", "outage", "backoff", "class"),

@@ -62,6 +62,12 @@ class HoldRequested(_Event, frozen=True):
     words: str
 
 
+class DeadlineReached(_Event, frozen=True):
+    """The host's time is over, or too short for another start."""
+
+    words: str
+
+
 class LimitsAmended(_Event, frozen=True):
     """A revision changed policy: a live attempt's bound is set anew."""
 
@@ -169,6 +175,7 @@ RunEvent = (
     | ResumeRequested
     | PauseRequested
     | HoldRequested
+    | DeadlineReached
     | LimitsAmended
     | RunFaulted
     | RunFinished

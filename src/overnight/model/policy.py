@@ -27,6 +27,7 @@ class Limits(Struct, frozen=True):
     heartbeat: float | Literal["auto"] | None = AUTO
     progress: float | Literal["auto"] | None = AUTO
     grace: float = 30.0
+    deadline: str | None = None  # as written: `08:00`, `8h` from launch, `none`; None: when the scheduler's job ends
 
 
 class Progress(Struct, frozen=True):

@@ -81,6 +81,7 @@ class StatusReport(Struct, frozen=True):
     slots: int = 0
     created_at: str = ""
     ended_at: str | None = None
+    deadline_at: str | None = None  # when the host is taken away
     next_after: str | None = None  # pass to --after for the next page
 
 

@@ -74,6 +74,7 @@ def status(
             slots=found.slots,
             created_at=iso(found.created) or "",
             ended_at=iso(found.ended),
+            deadline_at=iso(found.deadline),
             next_after=runs[-1].run_id if more and runs else None,
         )
 

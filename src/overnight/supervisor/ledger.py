@@ -27,7 +27,7 @@ from overnight.supervisor.tidings import Tidings
 
 log = logging.getLogger(__name__)
 
-CANCELLED_PER_TURN = 500  # queued runs of a cancelled campaign: the loop stays quick
+SWEPT_PER_TURN = 500  # queued runs that are cancelled or held: the loop stays quick
 
 
 class BrokenInvariant(AssertionError):

@@ -28,6 +28,7 @@ from overnight.ports import (
     Store,
     StoreError,
 )
+from overnight.supervisor.deadlines import Deadlines
 from overnight.supervisor.dispatch import Dispatch
 from overnight.supervisor.ledger import Ledger
 from overnight.supervisor.orders import Orders
@@ -69,6 +70,7 @@ class Supervisor:
         self.dispatch = Dispatch(self.ledger, workers, orders, executors, probe, examiner, files, roll)
         self.petitions = Petitions(self.ledger, launch_files, self._code_known)
         self.planner = Planner(self.ledger, self.dispatch, orders, workers, code, self.petitions.revise_code)
+        self.deadlines = Deadlines(self.ledger)
         self.ledger.on_move = self._moved
         self._now = clock.now()
         self._wake: float | None = None
@@ -139,6 +141,7 @@ class Supervisor:
         for ref in list(self.ledger.waits_due(now)):
             self.ledger.apply(ref, RetryDue(now))
         more = self.petitions.sweep_cancelled(now)
+        more = self.deadlines.sweep(now) or more
         if not self.watch_only and not self.problem:
             self.planner.plan(now)
         self._store_vitals(now)
@@ -210,6 +213,7 @@ class Supervisor:
     def _sleep(self, now: Moment) -> float:
         times = [
             self.ledger.next_wait(), self.watches.next_due(), self.planner.next_due(), self.dispatch.next_again(),
+            self.deadlines.next_due(now),
             now.mono + STORE_AGAIN if self.problem else None,
             min((self._written.get(c, 0.0) + CAMPAIGN_FILE_SECONDS for c in self._unwritten), default=None),
             *(executor.due() for executor in self._executors.values()),

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
+from overnight.core import deadline
 from overnight.core.campaigns import OVER
 from overnight.manifest import Revision, difference, digest, load_manifest, revision_bytes
 from overnight.model import requests as r
@@ -21,7 +22,8 @@ from overnight.model.policy import CodeIdentity, RowPolicy
 from overnight.model.states import ENDED, RunState
 from overnight.model.time import Moment
 from overnight.ports import RunRef
-from overnight.supervisor.ledger import CANCELLED_PER_TURN, Ledger
+from overnight.supervisor.deadlines import with_deadline
+from overnight.supervisor.ledger import SWEPT_PER_TURN, Ledger
 
 
 class LaunchFiles(Protocol):
@@ -96,6 +98,7 @@ class Petitions:
         self._ledger.batch.manifests[campaign.id] = frozen.manifest_bytes
         # The manifest holds no policy: rows that bring their own are kept with the first revision, for `rebuild`.
         own = tuple(spec for spec in frozen.runs if spec.policy != RowPolicy())
+        campaign = with_deadline(campaign, shell.env, now)
         campaign = self._revise(campaign, request.by, "launch", request.code, now, added=own)
         self._ledger.add_runs(campaign, frozen.runs)
         self._code_known(campaign.id, now)
@@ -178,7 +181,7 @@ class Petitions:
     ) -> Campaign:
         """The environment of the shell that typed; a revision if the code is another by now."""
         self._files.write_launch_env(campaign.id, shell.env)
-        campaign = replace(campaign, umask=shell.umask, rlimits=shell.rlimits)
+        campaign = replace(_tonight(campaign, shell, now), umask=shell.umask, rlimits=shell.rlimits)
         if code.digest is not None and code.digest != campaign.code:
             campaign = self._revise(campaign, by, why, code, now)
         self._code_known(campaign.id, now)
@@ -214,8 +217,11 @@ class Petitions:
         clash = [s.run_id for s in request.added if ledger.store.spec(RunRef(campaign.id, s.run_id)) is not None]
         if clash:
             raise Refusal(f"{campaign.id} has these runs already: {', '.join(clash[:5])}", "new rows need new run_ids")
+        moved = request.policy is not None and request.policy.limits.deadline != campaign.policy.limits.deadline
         if request.policy is not None:
             campaign = replace(campaign, policy=request.policy)
+        if moved:
+            campaign = with_deadline(campaign, {} if request.shell is None else request.shell.env, now)
         if request.shell is not None:
             self._files.write_launch_env(campaign.id, request.shell.env)
             campaign = replace(campaign, umask=request.shell.umask, rlimits=request.shell.rlimits)
@@ -232,6 +238,8 @@ class Petitions:
             for ref, run in list(ledger.runs.items()):
                 if ref.campaign == campaign.id and run.state == RunState.RUNNING:
                     ledger.apply(ref, LimitsAmended(now, campaign.revision))
+                elif moved and ref.campaign == campaign.id and run.cause == deadline.CAUSE:
+                    ledger.apply(ref, ResumeRequested(now, request.by))
         return r.Answer(True, f"revision {campaign.revision}", campaign=campaign.id)
 
     def _pause(self, request: r.Pause, now: Moment) -> r.Answer:
@@ -252,15 +260,23 @@ class Petitions:
     def _resume(self, request: r.Resume, now: Moment) -> r.Answer:
         campaign = self._campaign(request.campaign)
         refs = self._refs(campaign.id, request.run_ids) or self._of(campaign.id, RunState.HELD)
+        was = campaign.paused
+        too_short = deadline.too_short(_tonight(campaign, request.shell, now), now)
+        if too_short and not was and refs and all(self._cause(ref) == deadline.CAUSE for ref in refs):
+            raise Refusal(f"nothing of it can start: {too_short}",
+                          f"overnight amend {campaign.id} --set limits.deadline=…, or resume after it")  # fmt: skip
         self._shell_anew(campaign, request.shell, request.code, request.by, "resume", now)
         campaign = self._ledger.campaigns[campaign.id]
-        was = campaign.paused
         self._ledger.put(replace(campaign, paused=False, paused_why=""))
         for ref in refs:
             self._ledger.apply(ref, ResumeRequested(now, request.by))
         words = [f"going on: {_counted(len(refs), 'held run')}"] if refs else []
         words += ["no longer paused"] if was else []
         return r.Answer(True, "; ".join(words) or "nothing was paused or held", campaign=campaign.id)
+
+    def _cause(self, ref: RunRef) -> str:
+        run = self._ledger.get(ref)
+        return "" if run is None else run.cause
 
     def _cancel(self, request: r.Cancel, now: Moment) -> r.Answer:
         campaign = self._campaign(request.campaign)
@@ -284,13 +300,20 @@ class Petitions:
                 continue
             for ref in self._of(campaign.id, RunState.WAITING):
                 self._ledger.apply(ref, CancelRequested(now, "supervisor", campaign.cancelling))
-            for _ in range(CANCELLED_PER_TURN):
+            for _ in range(SWEPT_PER_TURN):
                 entry = self._ledger.next_queued(campaign.id)
                 if entry is None:
                     break
                 self._ledger.apply(entry[0], CancelRequested(now, "supervisor", campaign.cancelling))
             more = more or self._ledger.queued(campaign.id) > 0
         return more
+
+
+def _tonight(campaign: Campaign, shell: r.Shell, now: Moment) -> Campaign:
+    """With the next deadline, where the last one has come: another job of the scheduler, the next night."""
+    if campaign.deadline is not None and not deadline.reached(campaign, now):
+        return campaign
+    return with_deadline(campaign, shell.env, now)
 
 
 def _counted(count: int, what: str) -> str:

@@ -53,7 +53,7 @@ def test_auto_learns_from_earlier_attempts_and_succeeded_siblings() -> None:
     assert in_force(tale.run, tale.campaign, Vitals()).progress == pytest.approx(5000.0)
     sibling = Tale()
     sibling.succeed(Vitals(longest_quiet=200.0, longest_gap=800.0))
-    assert sibling.lessons == [Finished(200.0, 800.0)]
+    assert sibling.lessons == [Finished(200.0, 800.0, sibling.run.ran_seconds)]
     assert in_force(Run("c", "r2", 1), sibling.campaign, Vitals()).heartbeat == pytest.approx(2000.0)
     assert in_force(Run("c", "r2", 1), sibling.campaign, Vitals()).progress == pytest.approx(8000.0)
 

@@ -1,0 +1,69 @@
+"""Deadlines through the production loop on the fake clock."""
+
+from overnight.model.codec import replace
+from overnight.model.manifest import Frozen
+from overnight.model.policy import Checkpoint, CodeIdentity, Limits, Policy, Resources
+from overnight.model.requests import Amend, Resume
+from overnight.model.run import Run
+from overnight.model.states import CampaignState, RunState
+from overnight.testing.simulator import Faults, Simulation
+from overnight.testing.world import SHELL, frozen, launch
+
+HOUR = 3600.0
+POLICY = Policy(resources=Resources(slots=2), limits=Limits(deadline="4h", grace=30.0))
+
+
+def goes_on(simulation: Simulation, campaign: Frozen) -> dict[str, Run]:
+    """A held campaign after a request: first it must be seen to move."""
+    while simulation.store.campaigns()[0].state == CampaignState.HELD:
+        simulation.turn()
+    return simulation.run(campaign)
+
+
+def states(runs: dict[str, Run]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for run in runs.values():
+        found[run.state.value] = found.get(run.state.value, 0) + 1
+    return found
+
+
+def test_a_night_of_four_hours() -> None:
+    """Six runs of 90 minutes, two at a time, four hours: four are done, the last two are not begun in vain, and the
+    campaign says that it waits for a person. The next night goes on from there."""
+    campaign = frozen([f"r{i}" for i in range(6)], POLICY, knobs={"steps": 100, "step_seconds": 54})
+    simulation = Simulation(1)
+    begun = simulation.clock.mono
+    simulation.ask(launch("launch", campaign))
+    runs = simulation.run(campaign)
+    assert states(runs) == {"succeeded": 4, "held": 2}
+    assert all(not run.attempts for run in runs.values() if run.state == RunState.HELD)
+    assert simulation.clock.mono - begun < 4 * HOUR
+    assert simulation.store.campaigns()[0].state == CampaignState.HELD
+    early = Resume("early", "ann@host", campaign.campaign, SHELL, CodeIdentity("code-1", 1))
+    simulation.ask(early)
+    simulation.turn()
+    refused = simulation.store.answer("early")
+    assert refused is not None and not refused.ok and "limits.deadline" in (refused.hint or "")
+    simulation.clock.advance(4 * HOUR)
+    simulation.ask(replace(early, id="later"))
+    assert states(goes_on(simulation, campaign)) == {"succeeded": 6}
+
+
+def test_with_checkpoints_the_last_minutes_are_used_and_saved() -> None:
+    """With checkpoints every start is worth its time; five minutes before the end all get TERM."""
+    policy = replace(POLICY, checkpoint=Checkpoint("{out_dir}/ckpt-*"))
+    campaign = frozen([f"r{i}" for i in range(6)], policy, knobs={"steps": 100, "step_seconds": 54})
+    simulation = Simulation(2, Faults(crash_before_commit=0.02, crash_after_commit=0.02, crash_after_job=0.02))
+    begun = simulation.clock.mono
+    simulation.ask(launch("launch", campaign))
+    runs = simulation.run(campaign)
+    assert states(runs) == {"succeeded": 4, "held": 2}
+    for run in runs.values():
+        if run.state == RunState.HELD:
+            assert [a.counted for a in run.attempts if not a.never_began] == [False]
+            assert run.attempts[-1].ended is not None
+            ended = run.attempts[-1].ended.mono - begun
+            assert 4 * HOUR - 310 < ended < 4 * HOUR - 200
+    longer = replace(campaign.policy, limits=replace(policy.limits, deadline="6h"))
+    simulation.ask(Amend("amend", "ann@host", campaign.campaign, CodeIdentity("code-1", 1), longer))
+    assert states(goes_on(simulation, campaign)) == {"succeeded": 6}
