@@ -74,6 +74,7 @@ class StartOrder(Struct, frozen=True):
     bound_seconds: float | None
     grace: float
     run_json: bytes = b""
+    env_default: dict[str, str] = field(default_factory=dict)  # set where nobody else has set them
     knobs: dict[str, object] = field(default_factory=dict)  # of the fake executor
 
 
@@ -206,6 +207,7 @@ class ExamineOrder(Struct, frozen=True):
     cursor: Cursor = field(default_factory=Cursor)
     rules: OwnRules | None = None  # a person's, tried before ours
     logs: tuple[str, ...] = ()  # absolute globs of further logs
+    elastic_error_file: str | None = None  # a person's own TORCHELASTIC_ERROR_FILE
 
 
 class Examined(Struct, frozen=True):

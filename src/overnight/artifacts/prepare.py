@@ -54,6 +54,7 @@ def env_json(order: StartOrder) -> bytes:
         "launch_env": order.launch_env,
         "set": order.env_set,
         "unset": order.env_unset,
+        "default": order.env_default,
     }
     return json.dumps(document).encode() + b"\n"
 

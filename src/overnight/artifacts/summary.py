@@ -86,6 +86,7 @@ def attempt_document(run: Run, attempt: Attempt) -> _Document:
         **attempt_entry(attempt),
         "failure": _classified(attempt.classification),
         "words": attempt.stop_words or attempt.cause_words,
+        "scheduler": attempt.scheduler,
         "flags": list(attempt.flags),
         "counted": attempt.counted,
         "progress": _progress([attempt]),

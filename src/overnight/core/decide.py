@@ -72,6 +72,8 @@ def verdict(run: Run, campaign: Campaign, event: AttemptVerified) -> Verdict:
         return Verdict(run, RunState.HELD, deadline.CAUSE, words)
     if by == EndedBy.CANCEL:  # carried out by the shim for a supervisor that forgot: nobody's wish any more
         return Verdict(run, RunState.PENDING, "stopped", "ended by a request nobody remembers; it goes on")
+    if found.name == "cancelled":  # whoever took the job out of its batch system meant this run
+        return Verdict(replace(run, failure=None), RunState.CANCELLED, "cancelled", f"cancelled: {found.message}")
     return _failed(run, campaign, attempt, found, event.at, event.roll)
 
 

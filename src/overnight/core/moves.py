@@ -285,7 +285,7 @@ def attempt_ended(run: Run, campaign: Campaign, event: Event) -> Step:
     attempt = replace(
         attempt, state=AttemptState.ENDED, exit=event.exit, ended=event.at, lost_since=None,
         process=attempt.process or event.process, started=attempt.started or event.started,
-        cause=event.cause, cause_words=event.words,
+        cause=event.cause, cause_words=event.words, scheduler=event.scheduler,
     )  # fmt: skip
     run = _with_attempt(run, attempt)
     if run.state == RunState.HELD:

@@ -3,36 +3,26 @@
 import json
 from collections.abc import Iterable
 
-from overnight.failures.rules import RuleSet
-from overnight.failures.source import Source
-from overnight.failures.story import gather
-from overnight.model.classes import Classification, Evidence
+from overnight.failures.outcome import ElasticError
 
 
-def first_root(documents: Iterable[str], rules: RuleSet) -> Classification | None:
-    """The earliest root that the files tell, by their own timestamps; None when they tell none."""
-    told = sorted((entry for entry in map(_read, documents) if entry), key=lambda entry: entry[0])
-    for _, words in told:
-        with Source(words.encode()) as source:
-            for event in gather(source, rules):
-                if event.rule.role == "root":
-                    return Classification(
-                        name=event.rule.cls,
-                        rule=event.rule.name,
-                        message=event.message,
-                        evidence=Evidence(file="torchelastic error file", text=event.text.strip()[:500]),
-                    )
-    return None
+def stacks(errors: Iterable[ElasticError]) -> list[tuple[str, bytes]]:
+    """(file, traceback) of each that can be read, the earliest by their own time stamps first; one exception once."""
+    told = sorted((entry for entry in map(_read, errors) if entry), key=lambda entry: entry[0])
+    found: dict[bytes, str] = {}  # the launcher's file is a copy of a worker's
+    for _, words, file in told:
+        found.setdefault(words.encode(), file)
+    return [(file, words) for words, file in found.items()]
 
 
-def _read(document: str) -> tuple[float, str] | None:
-    """(timestamp, traceback) of one file; a torn or foreign one is None."""
+def _read(error: ElasticError) -> tuple[float, str, str] | None:
+    """(time stamp, traceback, file) of one file; a torn or foreign one is None."""
     try:
-        message = json.loads(document)["message"]
-    except (ValueError, KeyError, TypeError):
+        message = json.loads(error.text)["message"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     if isinstance(message, str):
-        return (float("inf"), message)
+        return (float("inf"), f"{message}\n", error.file)
     if not isinstance(message, dict):
         return None
     extra = message.get("extraInfo")
@@ -47,4 +37,4 @@ def _read(document: str) -> tuple[float, str] | None:
         if isinstance(stack, str) and stack
         else f"Traceback (most recent call last):\n{message.get('message', '')}\n"
     )
-    return (stamp, words)
+    return (stamp, words, error.file)

@@ -45,8 +45,9 @@ def classify(
 ) -> Classification:
     """Why the attempt ended as it did.
 
-    `files` are further logs of the same attempt (per-rank logs), by the name that evidence is to carry. Reads each
-    log once, with bounded memory. Raises OSError when `log` cannot be read, `RuleFault` for bad rules.
+    `files` are further logs of the same attempt (per-rank logs), by the name that evidence is to carry; behind them
+    comes what torchelastic's error files tell. Reads each log once, with bounded memory. Raises OSError when `log`
+    cannot be read, `RuleFault` for bad rules.
     """
     rules = rules or load_rules()
     own = known.supervised(outcome)
@@ -57,6 +58,7 @@ def classify(
     sources: list[tuple[str | None, Source]] = [(None, Source(log))]
     try:
         sources += [(name, Source(path)) for name, path in files]
+        sources += [(name, Source(stack, retold=True)) for name, stack in elastic.stacks(outcome.elastic_errors)]
         return _judge(sources, outcome, rules, own)
     finally:
         for _, source in sources:
@@ -130,9 +132,6 @@ def _judge(
         return _explained(sources, case, low)
     if root is not None:
         return _verdict(sources, case, root)
-    told = elastic.first_root(outcome.elastic_errors, rules)
-    if told is not None:
-        return _with_consequences(told, case)
     return _without_root(sources, case, outcome)
 
 
@@ -241,7 +240,7 @@ def _verdict(sources: Sequence[tuple[str | None, Source]], case: _Case, event: E
     line = None
     if event.order >= 0:
         source = next(source for name, source in sources if name == event.file)
-        line = source.line_number(event.offset)
+        line = None if source.retold else source.line_number(event.offset)
     found = Classification(
         name=event.rule.cls,
         rule=event.rule.name,

@@ -3,12 +3,19 @@
 from overnight.model.codec import Struct
 
 
+class ElasticError(Struct, frozen=True):
+    """One of torchelastic's error files: its name for people, and its contents."""
+
+    file: str
+    text: str
+
+
 class Outcome(Struct, frozen=True):
     """Facts that are not guessed from the log. Everything may be missing: then only the log speaks.
 
     `exit_code` is the command's own status (137 is an exit code here, SIGKILL is `signal`); both None means
     that the end is not known. `kernel` are kernel and cgroup lines from the attempt's time on its host;
-    `elastic_errors` the contents of torchelastic's error files.
+    `elastic_errors` what torchelastic's error files of the attempt hold.
     """
 
     exit_code: int | None = None
@@ -22,7 +29,7 @@ class Outcome(Struct, frozen=True):
     kernel: tuple[str, ...] = ()
     free_bytes: int | None = None
     free_inodes: int | None = None
-    elastic_errors: tuple[str, ...] = ()
+    elastic_errors: tuple[ElasticError, ...] = ()
 
     @property
     def succeeded(self) -> bool:

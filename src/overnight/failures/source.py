@@ -17,7 +17,9 @@ _COUNT_BYTES = 4 << 20
 class Source:
     """The bytes of a log as they were when it was opened; what is written later is not seen."""
 
-    def __init__(self, log: Path | bytes | BinaryIO) -> None:
+    def __init__(self, log: Path | bytes | BinaryIO, *, retold: bool = False) -> None:
+        """`retold`: its lines are not those of a file that a person can open."""
+        self.retold = retold
         self._data: bytes | None = None
         self._file: BinaryIO | None = None
         self._own = False

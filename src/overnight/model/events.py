@@ -126,13 +126,15 @@ class AttemptNeverBegan(OfAttempt, frozen=True):
 
 class AttemptEnded(OfAttempt, frozen=True):
     """Its tree is proven gone. `process` and `started` in case nobody saw it start. `cause` names an end that
-    the executor knows (`node.lost`, `preempted`, …)."""
+    the executor knows (`node.lost`, `preempted`, …); `scheduler` is the batch system's own word for the end
+    (`OUT_OF_MEMORY`), which is weighed against the log."""
 
     exit: ExitRecord
     process: Process | None = None
     started: Moment | None = None
     cause: str | None = None
     words: str = ""
+    scheduler: str | None = None
 
 
 class AttemptLost(OfAttempt, frozen=True):

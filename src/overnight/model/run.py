@@ -89,6 +89,7 @@ class Attempt(Struct, frozen=True):
     exit: ExitRecord | None = None
     cause: str | None = None  # an end that the executor knows: `node.lost`, `preempted`, …
     cause_words: str = ""
+    scheduler: str | None = None  # the batch system's own word for its end: `OUT_OF_MEMORY`, `PREEMPTED`, …
     vitals: Vitals = field(default_factory=Vitals)
     classification: Classification | None = None
     flags: tuple[str, ...] = ()

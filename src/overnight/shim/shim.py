@@ -319,6 +319,8 @@ def _environment(spec: dict[str, Any]) -> dict[bytes, bytes]:
         environment.pop(_bytes(name), None)
     for name, value in (spec.get("set") or {}).items():
         environment[_bytes(name)] = _bytes(value)
+    for name, value in (spec.get("default") or {}).items():
+        environment.setdefault(_bytes(name), _bytes(value))
     return environment
 
 

@@ -12,11 +12,10 @@ from overnight.model.codec import replace
 from overnight.model.run import Attempt, Vitals
 from overnight.model.states import EndedBy
 from overnight.ports import Cursor, Examined, ExamineOrder, LookOrder, Probe
-from overnight.supervisor.orders import ELASTIC_ERROR_FILE
+from overnight.supervisor import torchrun
 from overnight.supervisor.rank_logs import rank_logs
 from overnight.supervisor.watches import total_after
 
-ELASTIC_ERROR_CHARACTERS = 2**20
 RULES_UNREADABLE = "rules.unreadable"  # flag: this version does not understand the campaign's own rules
 CHECKPOINTS_KEPT = 3  # whole ones that are remembered: the newest may not load
 
@@ -69,37 +68,44 @@ class FileExaminer:
         by = ending.ended_by(attempt)
         if attempt.cause is not None:
             return Classification(attempt.cause, "executor", attempt.cause_words)
-        if by == EndedBy.ITSELF and record is not None and record.code == 0:
-            return Classification("none", "exit-code")
-        if by == EndedBy.LOST and (record is None or not record.recorded) and attempt.stop is None:
-            return Classification("unknown", "shim-died", "the shim died without a record")
+        if attempt.scheduler is None:  # else its word may say more than an exit code of 0, or none at all
+            if by == EndedBy.ITSELF and record is not None and record.code == 0:
+                return Classification("none", "exit-code")
+            if by == EndedBy.LOST and (record is None or not record.recorded) and attempt.stop is None:
+                return Classification("unknown", "shim-died", "the shim died without a record")
         log = Path(order.attempt_dir, "output.log")  # no pipe that the command may have put there: it would hold us
         rules, flags = _rules(order)
+        shown = f"attempts/{attempt.n}"
+        named = rank_logs(order.logs, order.run_dir, order.attempt_dir)
+        told, logs = torchrun.errors(order.attempt_dir, shown, order.elastic_error_file, named)
         found = failures.classify(
-            log if log.is_file() else b"", self._outcome(order, attempt, by), rules,
-            files=rank_logs(order.logs, order.run_dir, order.attempt_dir),
+            log if log.is_file() else b"", self._outcome(order, attempt, by, told), rules,
+            files=[*logs, *torchrun.worker_logs(order.attempt_dir, shown)],
         )  # fmt: skip
         found = replace(found, flags=(*found.flags, *flags))
         if found.evidence is None or found.evidence.line is None or found.evidence.file is not None:
             return found
         return replace(found, evidence=replace(found.evidence, file=f"attempts/{attempt.n}/{log.name}"))
 
-    def _outcome(self, order: ExamineOrder, attempt: Attempt, by: EndedBy) -> failures.Outcome:
+    def _outcome(
+        self, order: ExamineOrder, attempt: Attempt, by: EndedBy, told: tuple[failures.ElasticError, ...]
+    ) -> failures.Outcome:
         record = attempt.exit
         name = ending.stop_class(attempt) or ""
         free = os.statvfs(order.attempt_dir)
         return failures.Outcome(
             exit_code=None if record is None else record.code,
             signal=None if record is None else record.signal,
-            ended_by=by.value,
+            ended_by=(EndedBy.ITSELF if by == EndedBy.LOST else by).value,
             stall=name if name.startswith("stall.") else None,
             timeout=name if name.startswith("timeout.") else None,
+            scheduler_state=attempt.scheduler,
             start_error=None if record is None else record.error,
             start_errno=None if record is None else record.errno,
             free_bytes=free.f_bavail * free.f_frsize,
             free_inodes=free.f_favail if free.f_files else None,
             kernel=self._kernel_lines(attempt),
-            elastic_errors=_elastic_errors(order.attempt_dir),
+            elastic_errors=told,
         )
 
     def _kernel_lines(self, attempt: Attempt) -> tuple[str, ...]:
@@ -123,11 +129,3 @@ def _rules(order: ExamineOrder) -> tuple[failures.RuleSet, tuple[str, ...]]:
         return failures.with_own(own.text, own.file), ()
     except failures.RuleFault:
         return failures.load_rules(), (RULES_UNREADABLE,)
-
-
-def _elastic_errors(attempt_dir: str) -> tuple[str, ...]:
-    """What torchelastic wrote to the file that we named to it, if the command was one of its kind."""
-    try:
-        return (Path(attempt_dir, ELASTIC_ERROR_FILE).read_text("utf-8", "replace")[:ELASTIC_ERROR_CHARACTERS],)
-    except OSError:
-        return ()

@@ -14,11 +14,11 @@ from overnight.model.codec import pretty
 from overnight.model.manifest import RunSpec
 from overnight.model.run import Attempt, Run
 from overnight.ports import AttemptRef, ExamineOrder, FinishOrder, LookOrder, RunRef, SlotRequest, StartOrder
+from overnight.supervisor import torchrun
 from overnight.supervisor.watches import Watch
 
 ALWAYS = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
 OFFLINE = {"WANDB_MODE": "offline"}
-ELASTIC_ERROR_FILE = "torchelastic-error.json"  # in the attempt's directory
 
 
 class Orders:
@@ -71,7 +71,8 @@ class Orders:
             ref=ref, n=attempt.n, attempt_id=reserved["attempt_id"], run_dir=run_dir,
             out_dir=reserved["out_dir"], attempt_dir=self.target(run, attempt).attempt_dir, argv=tuple(argv),
             cwd=_below(campaign.cwd, expand_text(campaign.policy.cwd, spec.params, reserved)),
-            env_set=env, env_unset=(), umask=campaign.umask,
+            env_set=env, env_unset=(), env_default=torchrun.variables(self.target(run, attempt).attempt_dir),
+            umask=campaign.umask,
             launch_env=layout.launch_env_file(self.state, run.campaign),
             rlimits=campaign.rlimits, slot=attempt.slot, bound_seconds=limits.bound_seconds(run, campaign),
             grace=campaign.policy.limits.grace, knobs=campaign.policy.fake,
@@ -91,8 +92,6 @@ class Orders:
             "OVERNIGHT_CHECKPOINT": reserved["checkpoint"],
             "OVERNIGHT_PROGRESS": self.target(run, attempt).attempt_dir + "/progress",
         }
-        # torchrun leaves the first failing worker's exception there (torch.distributed.elastic.multiprocessing.errors).
-        env["TORCHELASTIC_ERROR_FILE"] = f"{self.target(run, attempt).attempt_dir}/{ELASTIC_ERROR_FILE}"
         if attempt.slot.gpu_ids:
             env["CUDA_VISIBLE_DEVICES"] = reserved["gpu_ids"]
             # Our locks follow the driver's order of GPUs; CUDA's own default puts the fastest first.
@@ -130,6 +129,7 @@ class Orders:
             required=campaign.required, complete=campaign.policy.checkpoint.complete, excluded=run.excluded,
             checkpoint=None if path is None else expand_text(path, spec.params, reserved),
             rules=campaign.policy.failures.rules, logs=tuple(_logs(campaign, spec, reserved)),
+            elastic_error_file=_elastic_error_file(campaign, spec, reserved),
         )  # fmt: skip
 
     def finish(self, run: Run, campaign: Campaign, spec: RunSpec) -> FinishOrder:
@@ -158,6 +158,16 @@ def _logs(campaign: Campaign, spec: RunSpec, reserved: Mapping[str, str]) -> Ite
             yield expand_text(pattern, params, values)
         except UnknownPlaceholder:
             continue  # a row that was added later has no such column; its own output is still read
+
+
+def _elastic_error_file(campaign: Campaign, spec: RunSpec, reserved: dict[str, str]) -> str | None:
+    """The file that `[env]` names to torchelastic. One that several runs at once write to is nobody's."""
+    written = spec.env.get(torchrun.ERROR_FILE, campaign.env.get(torchrun.ERROR_FILE))
+    if not written or (campaign.slots > 1 and torchrun.ERROR_FILE not in spec.env and "{" not in written):
+        return None
+    env = expand_env(campaign.env, spec.env, spec.params, reserved)
+    cwd = _below(campaign.cwd, expand_text(campaign.policy.cwd, spec.params, reserved))
+    return _below(cwd, env[torchrun.ERROR_FILE])
 
 
 def attempt_id(run: Run, n: int) -> str:

@@ -31,6 +31,7 @@ def order_for(root: Path, n: int = 1) -> StartOrder:
         cwd=str(root),
         env_set={"PLAIN": "1", "ODD": "a 'b' $c\n\udcff", "odd.name": "x=y z"},
         env_unset=("TO_GO",),
+        env_default={"PET_LOG_DIR": "/logs"},
         launch_env="/state/launch/c-1.env",
         umask=0o027,
         rlimits={"NOFILE": (1024, -1)},
@@ -61,6 +62,7 @@ def test_what_the_shim_reads(files: CampaignFiles, tmp_path: Path) -> None:
         "launch_env": "/state/launch/c-1.env",
         "set": order.env_set,
         "unset": ["TO_GO"],
+        "default": {"PET_LOG_DIR": "/logs"},
     }
     assert json.loads((attempt / "bound").read_bytes()) == {"seconds": 3600.0, "grace": 30.0}
     assert (Path(order.run_dir) / "run.json").read_bytes() == order.run_json

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from overnight.failures import Outcome, classify, explain, load_rules
+from overnight.failures import ElasticError, Outcome, classify, explain, load_rules
 from overnight.failures.document import document
 from overnight.failures.known import _SCHEDULER, _START
 from overnight.failures.rules import RuleFault, read_rules
-from overnight.model.classes import CLASSES
+from overnight.model.classes import CLASSES, Evidence
 
 OOM = b"torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB\n"
 
@@ -70,8 +70,11 @@ def test_elastic_error_files_are_read_in_the_order_of_their_time() -> None:
         return json.dumps({"message": {"message": words, "extraInfo": {"py_callstack": stack, "timestamp": stamp}}})
 
     files = (entry("KeyError: 'late'", "200"), entry("ValueError: early", "100"), "{torn", '{"message": 3}')
-    found = classify(b"", Outcome(exit_code=1, elastic_errors=files))
+    told = tuple(ElasticError(f"{place}/error.json", text) for place, text in enumerate(files))
+    found = classify(b"", Outcome(exit_code=1, elastic_errors=told))
     assert (found.name, found.message) == ("code", "ValueError: early")
+    assert found.evidence == Evidence(file="1/error.json", line=None, text="ValueError: early")
+    assert classify(OOM, Outcome(exit_code=1, elastic_errors=told)).name == "oom.gpu"  # its own log speaks first
 
 
 def test_explain_lists_every_match() -> None:

@@ -38,6 +38,7 @@ class Knobs(Struct, frozen=True, forbid_unknown_fields=True):
     found_at: float | None = None  # None: never
     vanishes_at: float | None = None  # its shim dies without a record
     cause: str | None = None  # its end has this class: node.lost, preempted, …
+    scheduler: str | None = None  # the batch system's word for an end by itself: OUT_OF_MEMORY, PREEMPTED, …
     duplicates: bool = False  # every report comes twice
     late: float | None = None  # this long after its end its start is reported once more
     contradicts: int | None = None  # its end is reported once more, with this exit code

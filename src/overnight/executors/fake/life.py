@@ -51,6 +51,7 @@ class Life:
         self.exit = ExitRecord(recorded=False)
         self.cause: str | None = None
         self.words = ""
+        self.scheduler: str | None = None
         self.told = False  # the present window has had its one terminal report
 
     @property

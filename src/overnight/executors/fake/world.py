@@ -222,6 +222,8 @@ class FakeWorld:
             for name, text in life.knobs.files.items():
                 self.sink.leave(f"{life.out_dir}/{name}", text)
         words = "the shim died without a record" if why == "vanished" else ""
+        if why in ("itself", "vanished"):
+            life.scheduler = life.knobs.scheduler
         self._over(life, at, record, life.knobs.cause if why == "itself" else None, words)
 
     def _over(self, life: Life, at: float, record: ExitRecord, cause: str | None, words: str) -> None:
@@ -283,7 +285,7 @@ class FakeWorld:
 
     def _tell_end(self, life: Life) -> None:
         at, knobs = self.clock.now(), life.knobs
-        event = AttemptEnded(at, life.n, life.exit, None, life.started, life.cause, life.words)
+        event = AttemptEnded(at, life.n, life.exit, None, life.started, life.cause, life.words, life.scheduler)
         if not self._tell_once(life, event):
             return
         if knobs.contradicts is not None:
@@ -348,6 +350,7 @@ class FakeWorld:
         life.started, life.state = started, State.LIVE
         if found.exit is not None:
             life.state, life.exit = State.OVER, found.exit
+            life.scheduler = life.knobs.scheduler if found.exit.stopped is None else None
             life.ended = life.began + found.exit.seconds
             return
         if started.boot != self.clock.now().boot:
