@@ -26,6 +26,7 @@ OUTSIDE = frozenset(
 _BY_HARDWARE = frozenset({"cuda.error", "nccl.error", "nccl.timeout", "crash", "code", "unknown", "gpu.driver"})
 _KERNEL = frozenset({"gpu.hardware", "oom.host", "disk.io", "disk.full", "cuda.error", "crash"})
 _NEAR_END_LINES = 40
+_CLOSE_BYTES = 20_000  # what is told of one failure stands within this
 
 
 class Match(Struct, frozen=True):
@@ -143,6 +144,8 @@ def _root(case: _Case) -> Event | None:
     first = min(fatal, key=_order, default=None)
     if first is not None and first.rule.cls == "code" and not first.rule.own:
         first = _better_than_code(first, case)
+    if first is not None and first.rule.cls in ("network", "auth") and first.strength < FATAL:
+        first = _tracker_after(first, fatal) or first
     if authorities:
         authority = min(authorities, key=_order)
         if first is None or authority.rule.cls == "oom.host" or first.order > authority.order:
@@ -158,9 +161,23 @@ def _better_than_code(code: Event, case: _Case) -> Event:
     named = [
         event
         for event in case.roots(SAID)
-        if event.order < code.order and event.order > code.order - 20_000 and event.rule.cls not in ("code", "unknown")
+        if event.order < code.order
+        and event.order > code.order - _CLOSE_BYTES
+        and event.rule.cls not in ("code", "unknown")
     ]
     return min(named, key=_order) if named else code
+
+
+def _tracker_after(mention: Event, fatal: list[Event]) -> Event | None:
+    """The tracker's own exception that ended the program: what was printed of the network was its service's."""
+    return next(
+        (
+            event
+            for event in sorted(fatal, key=_order)
+            if event.rule.cls == "tracker" and event.strength == FATAL and event.order - mention.order < _CLOSE_BYTES
+        ),
+        None,
+    )
 
 
 def _order(event: Event) -> float:

@@ -97,9 +97,11 @@ def _of_failure(group: list[Traceback], rules: RuleSet) -> list[Event]:
     event = _choice(whole, rules)
     strength = FATAL
     ignored = any(block.ignored for block in group)
-    if ignored or (group[0].mild and event.rule.cls in _FIRST_OF_CHAIN) or group[-1].retried:
+    uncaught = whole[-1].of_program
+    mild = group[0].mild and not uncaught
+    if ignored or (mild and event.rule.cls in _FIRST_OF_CHAIN) or group[-1].retried:
         strength = HINT
-    elif group[0].mild or group[0].logged or group[0].of_thread:
+    elif mild or (group[0].logged and not uncaught) or group[0].of_thread:
         strength = SAID
     event.strength, event.raised = strength, not ignored
     others = [

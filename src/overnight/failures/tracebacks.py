@@ -36,8 +36,11 @@ _IGNORED = re.compile(
     r"Exception ignored in|--- Logging error ---|exception was never retrieved|Exception in callback"
     r"|Exception in thread QueueFeederThread|Error in atexit|Error in sys\.excepthook|Exception ignored on"
 )
+# A line that says that what follows was dealt with. The level of the line before is not enough: most programs'
+# last words before they die are at INFO, or a `warnings.warn(`.
 _LOGGED_MILD = re.compile(
-    r"(?i)\b(?:warn(?:ing)?|debug|info)\b|retry|skipp|ignor|fall(?:ing)? ?back|could not|unable to|continuing"
+    r"(?i)\bwarn(?:ing)?\b(?<!warnings\.warn)|retry|skipp|ignor|fall(?:ing)? ?back|could not|unable to|continuing"
+    r"|\b(?:debug|info)\b.{0,200}\b(?:fail(?:ed|ure)?|error|exception)\b"
 )
 _LOGGED = re.compile(r"(?i)^.{0,120}\b(?:error|exception|critical)\b")
 _RETRIED = re.compile(
@@ -45,6 +48,8 @@ _RETRIED = re.compile(
     r"|attempt \d+ ?(?:/|of))\b"
 )
 _THREAD = re.compile(r"Exception in thread ")
+# The outermost frame of what nobody caught. In a cell or a `-c`, a handler may well stand there too.
+_PROGRAM = re.compile(r'\s*File "(?!<(?:stdin|string|ipython)).{1,300}", line \d+, in (?:<module>|_run_module_as_main)')
 
 
 @dataclass(slots=True, eq=False)
@@ -59,9 +64,9 @@ class Traceback:
     message: str
     rank: str
     before: str  # the line before the header
-    frames: str
     chained: bool = False  # the next traceback of the log belongs to this failure
     retried: bool = False  # the lines below it say that it was tried again
+    first_frame: str = ""
     events: list[Event] = field(default_factory=list)
 
     @property
@@ -80,6 +85,11 @@ class Traceback:
         return _LOGGED_MILD.search(self.before) is not None and "Error executing job" not in self.before
 
     @property
+    def of_program(self) -> bool:
+        """It begins with the program itself: nothing between caught it, so that it ended the program."""
+        return _PROGRAM.match(self.first_frame) is not None
+
+    @property
     def of_thread(self) -> bool:
         """It ended a thread, not the process."""
         return _THREAD.search(self.before) is not None
@@ -90,7 +100,7 @@ def parse(source: Source, offset: int) -> Traceback:
     raw = source.read_at(offset, _WINDOW_BYTES)
     head = clean(raw[: _end_of_line(raw, 0)])
     parsed = Traceback(
-        offset, -1, offset, offset + _end_of_line(raw, 0), "", "", head.rank, _line_before(source, offset), ""
+        offset, -1, offset, offset + _end_of_line(raw, 0), "", "", head.rank, _line_before(source, offset)
     )
     at = _end_of_line(raw, 0) + 1
     indent = head.text[: len(head.text) - len(head.text.lstrip())]  # torchelastic's summary quotes it so
@@ -140,7 +150,7 @@ def parse(source: Source, offset: int) -> Traceback:
             parsed.message = text.strip()
         parsed.end = offset + stop
     parsed.retried = _RETRIED.search(_after(source, parsed.exception_end)) is not None
-    parsed.frames = "\n".join(frames[-40:])
+    parsed.first_frame = next((frame for frame in frames if frame.strip()), "")
     return parsed
 
 
