@@ -8,10 +8,11 @@ from overnight.model.classes import Classification
 from overnight.model.codec import Struct, field
 from overnight.model.events import Event
 from overnight.model.manifest import RunSpec
-from overnight.model.notices import Notice
+from overnight.model.notices import Delivery, Notice, NoticeText
 from overnight.model.policy import CodeIdentity, OwnRules
 from overnight.model.requests import Answer, Request
 from overnight.model.run import Attempt, Run, Slot, Vitals
+from overnight.model.settings import Settings
 from overnight.model.time import Moment
 
 
@@ -256,6 +257,19 @@ class CodeWatch(Protocol):
     def identity(self, cwd: str) -> CodeIdentity: ...
 
     def patch(self, cwd: str) -> str | None: ...
+
+
+class Notifier(Protocol):
+    """Tells a person. May block (bounded), called off the loop."""
+
+    def settings(self) -> Settings:
+        """What the person wants now. Raises `Refusal` where it cannot be read."""
+
+    def deliver(self, text: NoticeText, told: tuple[str, ...]) -> tuple[Delivery, ...]:
+        """Try every channel that has not taken it. Nothing: nobody wants it. Raises `Refusal` as `settings`."""
+
+    def ping(self, url: str) -> str:
+        """Call an address; the words of what went wrong, empty if nothing did."""
 
 
 # --- store and inbox ---------------------------------------------------------------------------------------

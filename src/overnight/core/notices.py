@@ -106,7 +106,7 @@ def text(notice: Notice, campaigns: Mapping[str, Campaign]) -> NoticeText:
     never cut: half of one is worse than none."""
     campaign = campaigns.get(notice.campaign)
     what = _headline(notice)
-    title = what if campaign is None else clip(f"{campaign.name}: ", TITLE_CHARACTERS // 2) + what
+    title = clip(campaign.name if campaign is not None else "overnight", TITLE_CHARACTERS // 2) + f": {what}"
     parts = [notice.why.rstrip(". ")] if notice.why else []
     still = still_running([campaign] if campaign is not None else campaigns.values())
     rest = ". ".join([*([still] if still else []), notice.command]) if notice.command else still
@@ -136,7 +136,7 @@ def still_running(campaigns: Iterable[Campaign]) -> str:
 
 def clip(words: str, characters: int) -> str:
     """On one line, no longer than this; an ellipsis stands for what is left out."""
-    words = " ".join(words.split()) + (" " if words.endswith(" ") else "")
+    words = " ".join(words.split())
     return words if len(words) <= characters else words[: max(0, characters - 1)].rstrip() + "…"
 
 

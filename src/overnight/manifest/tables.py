@@ -29,14 +29,18 @@ KEYS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 # Words of the design that this version does not know yet: said so, rather than "did you mean …".
-NOT_YET = frozenset({"notify", "stop", "tracker", "gate", "gates", "slurm", "ray", "remote", "tasks"})
+OWN = frozenset({"notify", "ping"})  # of a person's own configuration file
+NOT_YET = frozenset({"stop", "tracker", "gate", "gates", "slurm", "ray", "remote", "tasks"})
 
 
 class Table:
     """A table at `path`. Readers return `default` for an absent key and for one that is wrong."""
 
-    def __init__(self, source: Source, data: Mapping[str, object], path: Path = ()) -> None:
+    def __init__(
+        self, source: Source, data: Mapping[str, object], path: Path = (), keys: Mapping[str, tuple[str, ...]] = KEYS
+    ) -> None:
         self.source = source
+        self._keys = keys
         self.data = data
         self.path = path
 
@@ -50,22 +54,26 @@ class Table:
 
     def check_keys(self) -> None:
         """Report the keys that nobody knows."""
-        known = KEYS[self.name]
+        known = self._keys[self.name]
         for key in self.data:
             if key not in known:
                 self._unknown(key, known)
 
     def _unknown(self, key: str, known: Collection[str]) -> None:
         what = f"{self._dotted(key)} is not known"
+        if not self.path and key in OWN and self._keys is KEYS:
+            hint = "write it into your own config.toml: `overnight doctor` names the file"
+            self.source.fault((key,), f"[{key}] belongs to a person, not to a campaign", hint)
+            return
         if not self.path and key in NOT_YET:
             self.source.fault((key,), f"[{key}] is not part of this version", "take it out of the file for now")
             return
-        if self.path and key in KEYS[""] and key not in ("progress", "limits"):
+        if self.path and key in self._keys[""] and key not in ("progress", "limits"):
             hint = f"{key} belongs at the top of the file, before any [table]"
             self.source.fault((*self.path, key), what, hint)
             return
         near = nearest(key, known)
-        homes = [table for table, keys in KEYS.items() if key in keys and table != self.name]
+        homes = [table for table, keys in self._keys.items() if key in keys and table != self.name]
         if near is not None:
             hint = f"did you mean {near}?"
         elif homes:
@@ -87,7 +95,7 @@ class Table:
         if not isinstance(value, dict):
             self.fault(key, f"{shown(value)} is no table", f"write a [{self._dotted(key)}] section")
             value = {}
-        return Table(self.source, value, (*self.path, key))
+        return Table(self.source, value, (*self.path, key), self._keys)
 
     def text(self, key: str, default: str | None) -> str | None:
         """A string that is not empty."""

@@ -23,6 +23,7 @@ from overnight.ports import (
     Inbox,
     Look,
     LookOrder,
+    Notifier,
     Probe,
     RunRef,
     Store,
@@ -30,6 +31,7 @@ from overnight.ports import (
 )
 from overnight.supervisor.deadlines import Deadlines
 from overnight.supervisor.dispatch import Dispatch
+from overnight.supervisor.herald import Herald
 from overnight.supervisor.ledger import Ledger
 from overnight.supervisor.orders import Orders
 from overnight.supervisor.petitions import LaunchFiles, Petitions
@@ -55,6 +57,7 @@ class Supervisor:
         self, *, store: Store, clock: Clock, inbox: Inbox, executors: Mapping[str, Executor], probe: Probe,
         examiner: Examiner, files: Files, launch_files: LaunchFiles, code: CodeWatch, workers: Workers,
         orders: Orders, roll: Callable[[], float], watch_only: bool = False, check: bool = False,
+        notifier: Notifier | None = None,
     ) -> None:  # fmt: skip
         self.clock = clock
         self.ledger = Ledger(store, check=check)
@@ -71,6 +74,7 @@ class Supervisor:
         self.petitions = Petitions(self.ledger, launch_files, self._code_known)
         self.planner = Planner(self.ledger, self.dispatch, orders, workers, code, self.petitions.revise_code)
         self.deadlines = Deadlines(self.ledger)
+        self.herald = Herald(self.ledger, workers, notifier)
         self.ledger.on_move = self._moved
         self._now = clock.now()
         self._wake: float | None = None
@@ -101,7 +105,7 @@ class Supervisor:
         ledger = self.ledger
         ledger.load()
         ledger.rebase_waits(now)
-        ledger.tidings.load(now)
+        self.herald.recover(now, self.watch_only)
         for ref, run in list(ledger.runs.items()):
             self.watches.follow(ref, run, now)
             starting = any(isinstance(effect, StartAttempt) for effect in run.owed)
@@ -145,8 +149,10 @@ class Supervisor:
         if not self.watch_only and not self.problem:
             self.planner.plan(now)
         self._store_vitals(now)
+        self.herald.think(now)
         self._unwritten.update(self.ledger.settle(now))
         self._commit(now)
+        self.herald.act(now, self.problem)
         self._look(now)
         self._write_campaigns(now)
         self.dispatch.again(now)
@@ -181,6 +187,8 @@ class Supervisor:
                 if done.problem is not None:
                     log.warning("campaign.json of %s: %s", campaign, done.problem)
                     self._unwritten.add(campaign)
+            case _ if self.herald.done(done, now):
+                pass
             case _:
                 result = self.dispatch.done(done, now)
                 if result is not None:
@@ -214,6 +222,7 @@ class Supervisor:
         times = [
             self.ledger.next_wait(), self.watches.next_due(), self.planner.next_due(), self.dispatch.next_again(),
             self.deadlines.next_due(now),
+            None if self.problem else self.herald.next_due(),
             now.mono + STORE_AGAIN if self.problem else None,
             min((self._written.get(c, 0.0) + CAMPAIGN_FILE_SECONDS for c in self._unwritten), default=None),
             *(executor.due() for executor in self._executors.values()),

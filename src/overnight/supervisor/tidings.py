@@ -9,12 +9,12 @@ from collections.abc import Callable
 from overnight.core.notices import Word
 from overnight.model.codec import replace
 from overnight.model.notices import Delivery, Notice, NoticeState, Telling, Untelling
+from overnight.model.settings import COOLDOWN_SECONDS
 from overnight.model.time import Moment, after, elapsed
 from overnight.ports import Batch, Store
 
 log = logging.getLogger(__name__)
 
-COOLDOWN_SECONDS = 3600.0  # until the person's own configuration has been read
 FIRST_AGAIN, LONGEST_AGAIN = 30.0, 1800.0  # seconds to the next try of a delivery that failed; doubled each time
 MOST_TRIES = 20  # about eight hours
 

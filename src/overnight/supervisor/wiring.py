@@ -17,8 +17,11 @@ from overnight.executors.fake import FakeExecutor
 from overnight.executors.local import LocalExecutor
 from overnight.executors.slot_files import slots_home
 from overnight.manifest import code_identity, code_patch
+from overnight.manifest.own_config import own_config_path, read_own_config
 from overnight.model.policy import CodeIdentity
+from overnight.model.settings import Settings
 from overnight.model.time import Moment
+from overnight.notify import OwnNotifier
 from overnight.ports import Executor, Store
 from overnight.probes import FileProbe, whole
 from overnight.probes.kernel import KernelWitness
@@ -69,6 +72,10 @@ def preload() -> None:
     failures.load_rules()
 
 
+def _own_settings() -> Settings:
+    return read_own_config(own_config_path(os.environ))
+
+
 def build(
     root: Path, state: Path, keeper: socket.socket | None, store: Store, *, watch_only: bool = False,
     roll: Callable[[], float] = random.random,
@@ -87,5 +94,6 @@ def build(
         examiner=FileExaminer(probe, whole, KernelWitness().lines), files=files, launch_files=files,
         code=LocalCode(root, state),
         workers=workers, orders=Orders(root, state), roll=roll, watch_only=watch_only,
+        notifier=OwnNotifier(_own_settings),
     )  # fmt: skip
     return supervisor, local, inbox, workers

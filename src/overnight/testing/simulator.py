@@ -18,7 +18,7 @@ from overnight.model.manifest import Frozen
 from overnight.model.requests import Request
 from overnight.model.run import Run
 from overnight.model.states import CampaignState, RunState
-from overnight.ports import RunRef
+from overnight.ports import Notifier, RunRef
 from overnight.store import SqliteStore
 from overnight.store.faulty import Crashed, Fault, FaultyStore
 from overnight.supervisor.loop import Supervisor
@@ -52,10 +52,11 @@ class Lie(AssertionError):
 class Simulation:
     """One seeded world. `planted(ref)` raises, for runs of the test's choice, inside the handling of looks."""
 
-    def __init__(self, seed: int, faults: Faults | None = None) -> None:
+    def __init__(self, seed: int, faults: Faults | None = None, notifier: Notifier | None = None) -> None:
         self.seed = seed
         self.dice = random.Random(seed)
         self.faults = faults or Faults()
+        self.notifier = notifier
         self.clock = FakeClock()
         self.world = FakeWorld(self.clock)
         self.store = SqliteStore(":memory:")
@@ -81,7 +82,7 @@ class Simulation:
                 inbox=self.inbox, executors={"fake": self.executor}, probe=probe,
                 examiner=ScriptedExaminer(probe), files=self.files, launch_files=self.files, code=self.code,
                 workers=self.workers, orders=Orders(Path("/sim"), Path("/sim/.state")), roll=self.dice.random,
-                check=True,
+                check=True, notifier=self.notifier,
             )  # fmt: skip
             try:
                 self.supervisor.recover()

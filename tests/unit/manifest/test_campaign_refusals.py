@@ -35,7 +35,7 @@ lr = 1
     assert '"none"' in found[5].message
     assert found[6].hint == "did you mean heartbeat?"
     assert "top of the file" in (found[7].hint or "")
-    assert "not part of this version" in found[8].message
+    assert "belongs to a person" in found[8].message
     assert "@gpus" in (found[10].hint or "")
 
 
@@ -86,7 +86,8 @@ lr = 1
         ("[env]\nA = [1]", "no text"),
         ('[code]\non_change = "hld"', "not known"),
         ("[fake]\nseconds = 1", "fake executor"),
-        ("[notify]\nx = 1", "not part of this version"),
+        ("[notify]\nx = 1", "belongs to a person"),
+        ("[tracker]\nx = 1", "not part of this version"),
     ],
 )
 def test_refused(faults_of: Faults, tail: str, words: str) -> None:

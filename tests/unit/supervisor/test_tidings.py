@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 from overnight.model.codec import replace
 from overnight.model.notices import Delivery, NoticeKind, NoticeState, Telling, Untelling
+from overnight.model.settings import COOLDOWN_SECONDS
 from overnight.model.time import Moment, after
 from overnight.ports import Batch
 from overnight.store import SqliteStore
-from overnight.supervisor.tidings import COOLDOWN_SECONDS, MOST_TRIES, Tidings
+from overnight.supervisor.tidings import MOST_TRIES, Tidings
 
 NOW = Moment(1000.0, 1_700_000_000.0, "boot-1")
 TOOK = (Delivery("command", True),)

@@ -1,0 +1,41 @@
+"""One web request, run as a program of its own by `-c`: only the standard library, nothing of ours.
+
+Reads {"url", "body", "headers", "seconds"} as JSON; body null: a GET. Exit code 0 for an answer of 2xx; else words
+on its output. The address is not among them: it may hold a token.
+"""
+
+import json
+import sys
+import urllib.error
+import urllib.request
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """A POST that is redirected would arrive as a GET, without its body: said instead."""
+
+    def redirect_request(self, *_: object, **__: object) -> None:
+        return None
+
+
+def main() -> int:
+    order = json.load(sys.stdin)
+    body = order["body"]
+    request = urllib.request.Request(order["url"], None if body is None else body.encode(), order["headers"])
+    opener = urllib.request.build_opener(*([] if body is None else [_Stay]))
+    try:
+        with opener.open(request, timeout=order["seconds"]):
+            return 0
+    except urllib.error.HTTPError as error:
+        where = error.headers.get("Location") if 300 <= error.code < 400 else None
+        sys.stdout.write(
+            f"answered {error.code} {error.reason}" + (", a redirection: write that address" if where else "")
+        )
+    except urllib.error.URLError as error:
+        sys.stdout.write(f"not reached: {error.reason}")
+    except (OSError, ValueError) as error:
+        sys.stdout.write(f"not reached: {error}")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
