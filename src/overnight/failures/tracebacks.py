@@ -27,7 +27,7 @@ _NOT_EXCEPTION = re.compile(r"^(?:INFO|WARNING|ERROR|DEBUG|CRITICAL|FATAL|File|T
 _NEWS = re.compile(
     r"^(?:srun|slurmstepd|wandb|INFO|WARNING|ERROR|CRITICAL|DEBUG|terminate called|Fatal Python|Killed"
     r"|\*{5}|-{8}|={8}|\[[EWIF] |Exception (?:in thread|ignored)|Root Cause|mpirun|prterun"
-    r"|Error in sys|[EWI]\d{4} )"
+    r"|Error in sys|[EWI]\d{4} |(?:\[ *\d+\.\d+\] )?(?:NVRM|kernel|amdgpu)\b)"
     r"|^\[?\d{4}[-/]\d\d[-/]\d\d[ T]|^\[rank\d+\]:\[|^\S+:\d+:\d+ \[\d+\] "
 )
 _BOX = "│╭╰┃┏┗❱┌└"
