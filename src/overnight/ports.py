@@ -143,6 +143,8 @@ class Cursor(Struct, frozen=True):
     tail: bytes = b""  # an unfinished line
     lines: int = 0
     out_signature: int = 0  # changes when a file under out_dir grows
+    checkpoints: int = 0  # changes when a checkpoint comes or changes; 0: not looked yet
+    progress: int = 0  # changes when the progress file does; 0: there is none
 
 
 class LookOrder(Struct, frozen=True):
@@ -165,9 +167,20 @@ class Mark(Struct, frozen=True):
     metrics: dict[str, float] = field(default_factory=dict)
 
 
+class Said(Struct, frozen=True):
+    """What a run says of itself in its progress file. `quiet`: seconds of silence that `phase` may take."""
+
+    mark: Mark | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    phase: str | None = None
+    quiet: float | None = None
+
+
 class Look(Struct, frozen=True):
-    """What a look saw. `life`: output or a growing file since the cursor. `mark`: the newest marker in the
-    new output, `first` the first one there. `begun`: the claim file exists."""
+    """What a look saw. `life`: output or a growing file since the cursor. `mark`: the newest marker in the new
+    output, `first` the first one there; `anew`: of another count than the marks before. `saved`: a checkpoint has
+    changed since the cursor. `worked`: a counter beside the marker has moved on (a bar of an evaluation). `said`: the
+    progress file, where it has changed. `begun`: the claim file exists."""
 
     ref: RunRef
     n: int
@@ -176,6 +189,10 @@ class Look(Struct, frozen=True):
     lines: int = 0
     first: Mark | None = None
     mark: Mark | None = None
+    anew: bool = False
+    saved: bool = False
+    worked: bool = False
+    said: Said | None = None
     begun: bool = True
     problem: str | None = None  # could not look: the run is unknown, not silent
 

@@ -106,7 +106,7 @@ def _table(runs: "list[RunReport]", width: int) -> Table:
         table.add_row(
             run.run_id,
             Text(state, speak.COLOURS.get(state, "")),
-            words.progress(progress.step, progress.total) if progress else _why(run),
+            words.progress(run) or _why(run),
             words.rate(progress.rate) if progress and run.state == "running" else "",
             words.duration(run.quiet_seconds) if run.quiet_seconds is not None and run.state == "running" else "",
             str(run.attempts),

@@ -126,7 +126,7 @@ def row(run: "RunReport") -> tuple[str, ...]:
         run.run_id,
         state,
         words.plural(run.attempts, "attempt"),
-        words.progress(progress.step, progress.total) if progress else "",
+        words.progress(run),
         words.rate(progress.rate) if progress else "",
         run.slot or "",
         quiet,

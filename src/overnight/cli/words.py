@@ -1,6 +1,10 @@
 """Durations, numbers and counts as a person reads them, always with their unit."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from overnight.model.reports import RunReport
 
 
 def duration(seconds: float | None) -> str:
@@ -37,11 +41,15 @@ def counts(states: Mapping[str, int]) -> str:
     return ", ".join(f"{states[word]:,} {word}" for word in order if states.get(word))
 
 
-def progress(step: float, total: float | None) -> str:
-    """`4,200/5,000 (84 %)`."""
-    if total is None or total <= 0:
-        return number(step)
-    return f"{number(step)}/{number(total)} ({min(100, int(100 * step / total))} %)"
+def progress(run: "RunReport") -> str:
+    """How far a run is, and what it says it is about: `4,200/5,000 (84 %)`, `4,200 eval`."""
+    found, words = run.progress, []
+    if found is not None and found.total is not None and found.total > 0:
+        share = min(100, int(100 * found.step / found.total))
+        words.append(f"{number(found.step)}/{number(found.total)} ({share} %)")
+    elif found is not None:
+        words.append(number(found.step))
+    return " ".join([*words, *([run.phase] if run.phase else [])])
 
 
 def rate(steps_per_second: float | None) -> str:

@@ -31,17 +31,18 @@ class Verdict(Struct, frozen=True):
 def of_limit(event: LimitReached) -> tuple[EndedBy, str, str]:
     """Who ends it, the class and the words of a limit that has passed."""
     seconds, seen = f"{event.seconds:.6g} s", f"{event.observed:.1f} s"
+    phase = "" if event.vitals.phase is None else f" in its phase {event.vitals.phase}"
     match event.limit:
         case "timeout":
             return EndedBy.TIMEOUT, "timeout.wall", f"its running time reached limits.timeout (left: {seconds})"
         case "attempt_timeout":
             return EndedBy.TIMEOUT, "timeout.attempt", f"attempt ran {seen}, limits.attempt_timeout is {seconds}"
         case "startup":
-            return EndedBy.STALL, "stall.startup", f"no first advance in {seen}, limits.startup is {seconds}"
+            return EndedBy.STALL, "stall.startup", f"no first advance in {seen}, limits.startup is {seconds}{phase}"
         case "heartbeat":
-            return EndedBy.STALL, "stall.output", f"no sign of life for {seen}, limits.heartbeat is {seconds}"
+            return EndedBy.STALL, "stall.output", f"no sign of life for {seen}, limits.heartbeat is {seconds}{phase}"
         case "progress":
-            return EndedBy.STALL, "stall.progress", f"no advance for {seen}, limits.progress is {seconds}"
+            return EndedBy.STALL, "stall.progress", f"no advance for {seen}, limits.progress is {seconds}{phase}"
 
 
 def verdict(run: Run, campaign: Campaign, event: AttemptVerified) -> Verdict:

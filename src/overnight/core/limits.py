@@ -63,21 +63,31 @@ def _auto(longest: float, factor: float, bounds: tuple[float, float]) -> float:
 
 
 def in_force(run: Run, campaign: Campaign, vitals: Vitals) -> LimitsInForce:
-    """The limits of the live attempt, `auto` worked out from the gaps of this run and succeeded siblings."""
+    """The limits of the live attempt, `auto` worked out from the gaps of this run and succeeded siblings.
+
+    A quiet phase that the program has declared stretches them, those written by hand too: silence may last as long as
+    the phase says, and each phase's seconds are added once between two advances. After the last step of a known total
+    nothing more is known of its gaps: the automatic heartbeat is that of a quiet phase.
+    """
     limits = campaign.policy.limits
     whole = run_timeout(run, campaign)
     earlier = [a.vitals for a in run.attempts if not a.live]
     quiet = max([campaign.longest_quiet, vitals.longest_quiet, *(v.longest_quiet for v in earlier)])
     gap = max([campaign.longest_gap, vitals.longest_gap, *(v.longest_gap for v in earlier)])
     heartbeat, progress = limits.heartbeat, limits.progress
+    if heartbeat == AUTO:
+        heartbeat = _auto(quiet, campaign.quiet_factor * (QUIET_PHASE_FACTOR if done(vitals) else 1), HEARTBEAT_RANGE)
+    if progress == AUTO:
+        progress = _auto(gap, campaign.quiet_factor, PROGRESS_RANGE)
+    excused = sum(vitals.excused.values())
     return LimitsInForce(
         timeout=None if whole is None else max(0.0, whole - run.ran_seconds),
         attempt_timeout=limits.attempt_timeout,
-        startup=limits.startup,
-        heartbeat=_auto(quiet, campaign.quiet_factor, HEARTBEAT_RANGE) if heartbeat == AUTO else heartbeat,
-        progress=_auto(gap, campaign.quiet_factor, PROGRESS_RANGE) if progress == AUTO else progress,
-        heartbeat_auto=heartbeat == AUTO,
-        progress_auto=progress == AUTO,
+        startup=None if limits.startup is None else limits.startup + excused,
+        heartbeat=None if heartbeat is None else max(heartbeat, vitals.quiet or 0.0),
+        progress=None if progress is None else progress + excused,
+        heartbeat_auto=limits.heartbeat == AUTO,
+        progress_auto=limits.progress == AUTO,
     )
 
 
@@ -100,12 +110,12 @@ def passed(limits: LimitsInForce, vitals: Vitals, running: float, quiet_looks: i
     if limits.heartbeat is not None and silent >= limits.heartbeat and quiet_looks >= LOOKS_BEFORE_KILL:
         return Passed("heartbeat", limits.heartbeat, silent)
     still = looked - vitals.last_advance
-    if vitals.marked and limits.progress is not None and still >= limits.progress and not _done(vitals):
+    if vitals.marked and limits.progress is not None and still >= limits.progress and not done(vitals):
         return Passed("progress", limits.progress, still)
     return None
 
 
-def _done(vitals: Vitals) -> bool:
+def done(vitals: Vitals) -> bool:
     """The last step of a known total has been seen (counted from 0 or from 1): evaluation and upload are work."""
     return vitals.total is not None and vitals.step is not None and vitals.step >= vitals.total - 1
 
@@ -131,6 +141,6 @@ def next_due(limits: LimitsInForce, vitals: Vitals) -> float | None:
     else:
         if limits.heartbeat is not None:
             times.append(vitals.last_life + limits.heartbeat)
-        if vitals.marked and limits.progress is not None and not _done(vitals):
+        if vitals.marked and limits.progress is not None and not done(vitals):
             times.append(vitals.last_advance + limits.progress)
     return min((t for t in times if t is not None), default=None)

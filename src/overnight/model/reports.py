@@ -38,6 +38,7 @@ class RunReport(Struct, frozen=True):
     attempts: int
     failure_class: str | None = field(default=None, name="class")
     progress: ProgressReport | None = None
+    phase: str | None = None  # what the program says it is about
     attempt_state: str | None = None
     slot: str | None = None
     seconds: float = 0.0  # running time of all attempts of this epoch

@@ -52,8 +52,13 @@ class Vitals(Struct, frozen=True):
     size: int = 0
     first_step: float | None = None
     step: float | None = None
+    best: float | None = None  # the highest step: only one beyond it is an advance
     total: float | None = None
+    declared: bool = False  # its progress file names the steps, whatever the log counts
     metrics: dict[str, float] = field(default_factory=dict)
+    phase: str | None = None  # what the program says it is about
+    quiet: float | None = None  # seconds of silence that it says this phase may take
+    excused: dict[str, float] = field(default_factory=dict)  # such seconds by phase, since the last advance
     started_moving: bool = False  # the first advance (no marker known: the tenth line) has been seen
     marked: bool = False  # a marker was seen
     last_life: float = 0.0

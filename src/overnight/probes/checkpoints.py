@@ -1,10 +1,12 @@
 """Checkpoints: which of the files that a run left can be resumed from."""
 
 import glob
+import itertools
 import os
 import re
 import stat
 import time
+import zlib
 from collections.abc import Collection, Iterator
 
 SETTLE_SECONDS = 0.1
@@ -58,6 +60,24 @@ def whole(
     if best and settle_seconds > 0:
         time.sleep(settle_seconds)
     return tuple(path for path in best if _state(path, complete) == found[path][1])
+
+
+def signature(pattern: str) -> int:
+    """A number that differs once a file or folder that matches has come, gone or changed (size, times, inode, what a
+    link points to); never 0. Bounded: MOST_CANDIDATES of them, MOST_ENTRIES files below each. Raises OSError for a
+    file system that does not answer."""
+    literal = not glob.has_magic(pattern) or os.path.lexists(pattern)
+    paths = (pattern,) if literal else itertools.islice(glob.iglob(pattern, recursive=True), MOST_CANDIDATES)
+    total = 1
+    for path in paths:
+        try:
+            status = os.stat(path)
+            below = list(_files(path)) if stat.S_ISDIR(status.st_mode) else []
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue
+        own = (zlib.crc32(os.fsencode(path)), status.st_ino, status.st_size, status.st_mtime_ns)
+        total += hash((*own, len(below), sum(at for at, _ in below), sum(size for _, size in below)))
+    return total % (1 << 63) or 1
 
 
 def step_of(path: str) -> float | None:

@@ -1,19 +1,23 @@
 """Looks: what a live attempt's files show, cheaply and without a word about our own clock and theirs.
 
-A look at an unchanged log costs one `stat`. The walk of `{out_dir}` is made only when the log was silent
-(output is life already), and not more often than twenty times its own duration, at most WALK_SECONDS apart: on a
-slow file system with thousands of files the looks would otherwise be the load. Growth that falls between two
-walks is seen by the next, so it is told late by at most that much and never lost.
+A look at an unchanged log costs two `stat`: the log's and the progress file's. The walk of `{out_dir}` is made only
+when the log was silent (output is life already), and not more often than twenty times its own duration, at most
+WALK_SECONDS apart: on a slow file system with thousands of files the looks would otherwise be the load. Growth that
+falls between two walks is seen by the next, so it is told late by at most that much and never lost. Checkpoints are
+looked at under the same ration, whether the log is silent or not: they are an advance, and output is none.
 """
 
 import contextlib
 import os
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from overnight.ports import AttemptRef, Cursor, Look, LookOrder, Mark
-from overnight.probes.markers import LINE_BYTES, Scanner, scanner
+from overnight.model.codec import replace
+from overnight.ports import AttemptRef, Look, LookOrder
+from overnight.probes import checkpoints, progress_file
+from overnight.probes.lines import LINE_BYTES
+from overnight.probes.markers import Found, Scanner, scanner
 
 READ_BYTES = 4 << 20  # of new output in one look; what is more is skipped, and its lines are estimated
 LEARN_BYTES = 1 << 20  # of an adopted log's past, read to learn which markers it has
@@ -30,19 +34,22 @@ INSIDE_TRACKERS = frozenset({"checkpoints"})
 class _Attempt:
     """What is remembered of an attempt between its looks. Its loss costs a second reading, nothing else."""
 
-    __slots__ = ("offset", "scanner", "walk_due")
+    __slots__ = ("declares", "offset", "save_due", "scanner", "walk_due")
 
     def __init__(self, scan: Scanner) -> None:
         self.scanner = scan
         self.offset = -1  # up to where the scanner has read; -1: nothing
         self.walk_due = 0.0
+        self.save_due = 0.0
+        self.declares = False  # its progress file names steps: those of the log are another count
 
 
 class FileProbe:
     """`ports.Probe` on the files of an attempt. Thread-safe as long as one attempt is looked at by one thread
     at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
         self._attempts: dict[tuple[str, str | None], _Attempt] = {}
 
     def look(self, order: LookOrder) -> Look:
@@ -66,9 +73,13 @@ class FileProbe:
             status = os.stat(path)
         except FileNotFoundError:
             return self._without_log(order)
+        known = self._remembered(order)
         if status.st_size != cursor.offset or status.st_ino != cursor.inode:
-            return self._read(order, path)
-        return self._grown(order, cursor, Look(order.ref, order.n, cursor, life=False, begun=True))
+            look = self._read(order, known, path)
+        else:
+            look = self._grown(order, known, Look(order.ref, order.n, cursor, life=False, begun=True))
+        look = self._saved(order, known, look)
+        return self._declared(order, known, look)
 
     def _without_log(self, order: LookOrder) -> Look:
         if order.cursor.inode:
@@ -87,22 +98,47 @@ class FileProbe:
             known = self._attempts[key] = _Attempt(scanner(order.pattern))
         return known
 
-    def _grown(self, order: LookOrder, cursor: Cursor, quiet: Look) -> Look:
+    def _grown(self, order: LookOrder, known: _Attempt, quiet: Look) -> Look:
         """The log was silent: has a file grown?"""
-        known = self._remembered(order)
-        now = time.monotonic()
+        now = self._now()
         if now < known.walk_due:
             return quiet
         signature = signature_of(order.out_dir, order.checkpoint)
-        took = time.monotonic() - now
-        known.walk_due = now + took + min(WALK_SHARE * took, WALK_SECONDS)
-        if signature == cursor.out_signature:
+        known.walk_due = _next(now, self._now())
+        if signature == quiet.cursor.out_signature:
             return quiet
-        cursor = Cursor(cursor.size, cursor.inode, cursor.offset, cursor.tail, cursor.lines, signature)
-        return Look(order.ref, order.n, cursor, life=quiet.life or order.cursor.out_signature != 0)
+        cursor = replace(quiet.cursor, out_signature=signature)
+        return replace(quiet, cursor=cursor, life=order.cursor.out_signature != 0)
 
-    def _read(self, order: LookOrder, path: str) -> Look:
-        old, known = order.cursor, self._remembered(order)
+    def _saved(self, order: LookOrder, known: _Attempt, look: Look) -> Look:
+        """Has a checkpoint changed?"""
+        now = self._now()
+        if order.checkpoint is None or now < known.save_due:
+            return look
+        signature = checkpoints.signature(order.checkpoint)
+        known.save_due = _next(now, self._now())
+        before = look.cursor.checkpoints
+        if signature == before:
+            return look
+        saved = before != 0
+        return replace(look, cursor=replace(look.cursor, checkpoints=signature), saved=saved, life=look.life or saved)
+
+    def _declared(self, order: LookOrder, known: _Attempt, look: Look) -> Look:
+        """What the run says of itself, where it says something new."""
+        path = f"{order.attempt_dir}/{progress_file.NAME}"
+        try:
+            signature, said = progress_file.signature(os.stat(path)), None
+            if signature != order.cursor.progress:
+                said = progress_file.read(path)
+                look = replace(look, cursor=replace(look.cursor, progress=signature), said=said, life=True)
+        except FileNotFoundError:
+            return look
+        mark = None if said is None else said.mark
+        known.declares = known.declares or mark is not None
+        return replace(look, first=mark, mark=mark, anew=False) if known.declares else look
+
+    def _read(self, order: LookOrder, known: _Attempt, path: str) -> Look:
+        old = order.cursor
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             status = os.fstat(fd)
@@ -119,12 +155,17 @@ class FileProbe:
             data = _read_all(fd, offset, size - offset)
         finally:
             os.close(fd)
-        first, mark, lines, tail = _scan(known.scanner, tail + data if not skipped else _whole_lines(data), tail)
+        found, lines, tail = _scan(known.scanner, tail + data if not skipped else _whole_lines(data))
         if skipped:
             lines += round(skipped * lines / max(1, len(data)))
         known.offset = offset + len(data)
-        cursor = Cursor(size, status.st_ino, known.offset, tail, old.lines + lines, old.out_signature)
-        return Look(order.ref, order.n, cursor, life=True, lines=lines, first=first, mark=mark)
+        cursor = replace(
+            old, size=size, inode=status.st_ino, offset=known.offset, tail=tail, lines=old.lines + lines
+        )  # fmt: skip
+        return Look(
+            order.ref, order.n, cursor, life=True, lines=lines,
+            first=found.first, mark=found.mark, anew=found.anew, worked=found.worked,
+        )  # fmt: skip
 
     def _begin(self, known: _Attempt, pattern: str | None, size: int) -> int:
         """A caller that has no cursor reads from the start, with nothing remembered. Where the start would be skipped
@@ -143,13 +184,19 @@ class FileProbe:
             known.scanner.scan(_whole_lines(_read_all(fd, start, offset - start)))
 
 
-def _scan(scan: Scanner, data: bytes, tail: bytes) -> tuple[Mark | None, Mark | None, int, bytes]:
-    """First and newest mark, lines ended, and the unfinished line (its first 4 kB: no more is considered)."""
+def _next(began: float, now: float) -> float:
+    """When a walk that began then may be made again."""
+    took = now - began
+    return now + min(WALK_SHARE * took, WALK_SECONDS)
+
+
+def _scan(scan: Scanner, data: bytes) -> tuple[Found, int, bytes]:
+    """The markers, lines ended, and the unfinished line (its first 4 kB: no more is considered)."""
     end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
     whole = data[:end]
-    first, mark = scan.scan(whole) if end else (None, None)
+    found = scan.scan(whole) if end else Found()
     lines = whole.count(b"\n") + whole.count(b"\r") - whole.count(b"\r\n")
-    return first, mark, lines, data[end : end + LINE_BYTES]
+    return found, lines, data[end : end + LINE_BYTES]
 
 
 def _whole_lines(data: bytes) -> bytes:

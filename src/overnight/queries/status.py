@@ -108,6 +108,7 @@ def run_report(run: Run) -> RunReport:
         attempts=sum(not a.never_began for a in run.attempts),
         failure_class=run.failure.name if run.failure and run.state == RunState.FAILED else None,
         progress=progress,
+        phase=live.vitals.phase if live else None,
         attempt_state=live.state.value if live else None,
         slot=live.slot.name if live else None,
         seconds=round(run.ran_seconds + (live.seconds if live else 0.0), 3),

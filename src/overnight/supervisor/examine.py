@@ -14,7 +14,7 @@ from overnight.model.states import EndedBy
 from overnight.ports import Cursor, Examined, ExamineOrder, LookOrder, Probe
 from overnight.supervisor import torchrun
 from overnight.supervisor.rank_logs import rank_logs
-from overnight.supervisor.watches import total_after
+from overnight.supervisor.watches import marked, said_in
 
 RULES_UNREADABLE = "rules.unreadable"  # flag: this version does not understand the campaign's own rules
 CHECKPOINTS_KEPT = 3  # whole ones that are remembered: the newest may not load
@@ -50,17 +50,10 @@ class FileExaminer:
         look = self._probe.look(
             LookOrder(order.ref, order.attempt.n, order.attempt_dir, order.out_dir, order.pattern, Cursor())
         )
-        mark = look.mark
-        if mark is None:
-            return replace(vitals, lines=max(vitals.lines, look.cursor.lines), size=look.cursor.size)
-        first = vitals.first_step
-        if first is None:
-            first = (look.first or mark).step
-        return replace(
-            vitals, marked=True, started_moving=True, first_step=first, step=mark.step,
-            total=total_after(vitals, mark), metrics={**vitals.metrics, **mark.metrics},
-            lines=max(vitals.lines, look.cursor.lines), size=look.cursor.size,
-        )  # fmt: skip
+        vitals = replace(vitals, lines=max(vitals.lines, look.cursor.lines), size=look.cursor.size)
+        if look.said is not None:
+            vitals = said_in(vitals, look.said)
+        return vitals if look.mark is None else marked(replace(vitals, started_moving=True), look, look.mark)
 
     def _class(self, order: ExamineOrder) -> Classification:
         attempt = order.attempt

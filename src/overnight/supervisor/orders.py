@@ -90,7 +90,7 @@ class Orders:
             "OVERNIGHT_ATTEMPT_ID": reserved["attempt_id"],
             "OVERNIGHT_OUT_DIR": reserved["out_dir"],
             "OVERNIGHT_CHECKPOINT": reserved["checkpoint"],
-            "OVERNIGHT_PROGRESS": self.target(run, attempt).attempt_dir + "/progress",
+            "OVERNIGHT_PROGRESS": self.target(run, attempt).attempt_dir + "/progress.json",
         }
         if attempt.slot.gpu_ids:
             env["CUDA_VISIBLE_DEVICES"] = reserved["gpu_ids"]

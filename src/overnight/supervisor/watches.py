@@ -14,18 +14,22 @@ from overnight.model.events import Event, LimitReached
 from overnight.model.run import Attempt, Run, Vitals
 from overnight.model.states import AttemptState
 from overnight.model.time import Moment
-from overnight.ports import Cursor, Look, Mark, RunRef
+from overnight.ports import Cursor, Look, Mark, RunRef, Said
 
 TENTH_LINE = 10  # of output is the first advance where no marker is known
 LOOK_HANGS = 10.0  # seconds: a look not back by then makes the run unknown, not stalled
 FIRST_LOOK = 0.2
+MOST_PHASES = 16  # of different names between two advances
 RATE_WEIGHT = 0.3  # of the newest interval in the smoothed step rate
 
 
 class Watch:
     """What is known of one live attempt."""
 
-    __slots__ = ("attempt", "begun", "cursor", "dirty", "due", "looking", "problem", "quiet_looks", "skipped", "vitals")
+    __slots__ = (
+        "attempt", "begun", "cursor", "dirty", "due", "looking", "marked_at", "problem", "quiet_looks", "skipped",
+        "vitals",
+    )  # fmt: skip
 
     def __init__(self, attempt: Attempt, now: Moment) -> None:
         self.attempt = attempt
@@ -34,6 +38,7 @@ class Watch:
         self.begun = now
         self.skipped = 0.0
         self.quiet_looks = 0
+        self.marked_at: float | None = None  # when the marker last moved, by our looks (seconds of running)
         self.looking: float | None = None  # since when a look is under way (monotonic)
         self.problem: str | None = None
         self.dirty = False
@@ -70,18 +75,33 @@ class Watch:
         alive = look.life and known
         timed = self.cursor.inode != 0  # the first look of an adopted attempt sees hours at once
         self.cursor = look.cursor
-        moved = look.mark is not None and (self.vitals.step is None or look.mark.step > self.vitals.step)
-        self.quiet_looks = 0 if alive or moved else self.quiet_looks + 1
         vitals = replace(self.vitals, seconds=running, lines=look.cursor.lines, size=look.cursor.size)
         if alive:
             vitals = _life(vitals, running)
-            self.dirty = True
+        if look.said is not None:
+            vitals = said_in(vitals, look.said)
+        if look.anew and timed:
+            vitals = replace(vitals, best=None, total=None)
+        moved = look.mark is not None and (vitals.best is None or look.mark.step > vitals.best)
         if look.mark is not None and (alive or moved):
-            vitals = _mark(vitals, look, running, timed)
-            self.dirty = True
+            rate = self._rate(look.mark, running) if timed and moved else None
+            vitals = marked(vitals, look, look.mark, rate)
+            self.marked_at = running if moved else self.marked_at
+        if moved or (timed and (look.saved or look.worked)):
+            vitals = _advance(vitals, running, moved or look.saved)
         elif not vitals.started_moving and not vitals.marked and vitals.lines >= TENTH_LINE:
             vitals = replace(vitals, started_moving=True, last_life=running, last_advance=running)
+        self.dirty = self.dirty or alive or moved or look.said is not None
+        self.quiet_looks = 0 if alive or moved else self.quiet_looks + 1
         self.vitals = vitals
+
+    def _rate(self, mark: Mark, running: float) -> float | None:
+        """Steps a second, smoothed, with a mark that has moved."""
+        before, rate = self.vitals.step, self.vitals.rate
+        if before is None or self.marked_at is None or running <= self.marked_at or mark.step <= before:
+            return rate
+        newest = (mark.step - before) / (running - self.marked_at)
+        return newest if rate is None else (1 - RATE_WEIGHT) * rate + RATE_WEIGHT * newest
 
 
 def total_after(vitals: Vitals, mark: Mark) -> float | None:
@@ -92,29 +112,45 @@ def total_after(vitals: Vitals, mark: Mark) -> float | None:
 
 
 def _life(vitals: Vitals, running: float) -> Vitals:
-    gap = running - vitals.last_life
-    longest = max(vitals.longest_quiet, gap) if vitals.started_moving else vitals.longest_quiet
+    """A sign of life. A silence that the program had announced teaches nothing."""
+    longest = vitals.longest_quiet
+    if vitals.started_moving and vitals.quiet is None:
+        longest = max(longest, running - vitals.last_life)
     return replace(vitals, last_life=running, longest_quiet=longest)
 
 
-def _mark(vitals: Vitals, look: Look, running: float, timed: bool) -> Vitals:
-    mark = look.mark
-    assert mark is not None
+def said_in(vitals: Vitals, said: Said) -> Vitals:
+    """What the progress file says. Its first step begins a count of its own."""
+    excused = vitals.excused
+    if said.phase is not None and said.quiet is not None and (said.phase in excused or len(excused) < MOST_PHASES):
+        excused = {**excused, said.phase: max(said.quiet, excused.get(said.phase, 0.0))}
+    if said.mark is not None and not vitals.declared:
+        vitals = replace(vitals, declared=True, first_step=None, step=None, best=None, total=None, rate=None)
+    return replace(
+        vitals, phase=said.phase, quiet=said.quiet, excused=excused, metrics={**vitals.metrics, **said.metrics}
+    )
+
+
+def marked(vitals: Vitals, look: Look, mark: Mark, rate: float | None = None) -> Vitals:
+    """The newest mark of a look. `rate`: steps a second, if that is known anew."""
     first = vitals.first_step
     if first is None:
         first = (look.first or mark).step
-    moved = vitals.step is None or mark.step > vitals.step
-    rate = vitals.rate
-    gap = running - vitals.last_advance
-    if timed and moved and vitals.step is not None and gap > 0:
-        now_rate = (mark.step - vitals.step) / gap
-        rate = now_rate if rate is None else (1 - RATE_WEIGHT) * rate + RATE_WEIGHT * now_rate
-    longest = max(vitals.longest_gap, gap) if moved and vitals.started_moving else vitals.longest_gap
+    best = mark.step if vitals.best is None else max(vitals.best, mark.step)
     return replace(
-        vitals, marked=True, first_step=first, step=mark.step, total=total_after(vitals, mark),
-        metrics={**vitals.metrics, **mark.metrics}, rate=rate, longest_gap=longest,
-        started_moving=vitals.started_moving or moved, last_life=running,
-        last_advance=running if moved else vitals.last_advance,
+        vitals, marked=True, first_step=first, step=mark.step, best=best, total=total_after(vitals, mark),
+        metrics={**vitals.metrics, **mark.metrics}, rate=vitals.rate if rate is None else rate,
+    )  # fmt: skip
+
+
+def _advance(vitals: Vitals, running: float, starts: bool) -> Vitals:
+    """A step beyond all before, a changed checkpoint, or a bar beside the marker; the last is no start of the work."""
+    gap = running - vitals.last_advance - sum(vitals.excused.values())
+    excused = {} if vitals.phase is None or vitals.quiet is None else {vitals.phase: vitals.quiet}
+    return replace(
+        vitals, last_advance=running, last_life=running, excused=excused,
+        longest_gap=max(vitals.longest_gap, gap) if vitals.started_moving else vitals.longest_gap,
+        started_moving=vitals.started_moving or starts,
     )  # fmt: skip
 
 

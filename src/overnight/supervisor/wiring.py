@@ -55,7 +55,7 @@ class LocalCode:
         return code_patch(Path(cwd), self._exclude)
 
 
-_NOT_OURS_TO_NEED = ("api", "cli", "queries", "testing")
+_NOT_OURS_TO_NEED = ("api", "cli", "queries", "run", "testing")
 
 
 def preload() -> None:

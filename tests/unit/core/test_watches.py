@@ -9,7 +9,7 @@ from overnight.model.events import LimitReached
 from overnight.model.policy import Limits, Policy
 from overnight.model.run import Vitals
 from overnight.model.time import Moment
-from overnight.ports import Cursor, Look, Mark, RunRef
+from overnight.ports import Cursor, Look, Mark, RunRef, Said
 from overnight.supervisor.watches import Watch, Watches
 
 REF = RunRef("bat-1", "r0")
@@ -235,3 +235,155 @@ def test_a_log_read_again_after_an_adoption_is_no_life() -> None:
         world.watch.seen(Look(REF, 1, Cursor(200, 7, 200, lines=20), life=False), at(second))
     found = world.passed(507)
     assert found is not None and found.limit == "heartbeat"
+
+
+def test_a_count_that_begins_again_is_no_advance_until_it_passes_its_best() -> None:
+    """A loader that tried the same twelve shards again and again was taken for a training."""
+    world = Watched()
+    second = 0
+    for _ in range(4):
+        for step in range(1, 13):
+            second += 1
+            world.look(second, lines=1, mark=Mark(float(step)))
+    assert world.watch.vitals.last_advance == 12.0
+    for second in range(49, 54):
+        world.look(second, lines=1, mark=Mark(3.0))
+    found = world.passed(53)
+    assert found is not None and found.limit == "progress"
+    world.look(54, lines=1, mark=Mark(13.0))
+    assert world.passed(54) is None
+
+
+def test_another_count_begins_at_its_own_start() -> None:
+    """The bar of the tokens went to 50,000; the steps that followed never passed it, and the run was ended."""
+    world = Watched()
+    world.look(1, lines=1, mark=Mark(1.0, 50_000.0))
+    world.look(2, lines=1, mark=Mark(50_000.0, 50_000.0))
+    world.watch.seen(Look(REF, 1, Cursor(90, 7, 90, lines=9), True, 1, mark=Mark(1.0), anew=True), at(60))
+    assert world.watch.vitals.last_advance == 60.0
+    assert (world.watch.vitals.step, world.watch.vitals.total) == (1.0, None)
+
+
+def test_the_first_step_of_a_progress_file_begins_its_own_count() -> None:
+    """The log counts batches, the file epochs: the file's 3 was below the log's 5000 for ever."""
+    world = Watched()
+    world.look(1, lines=1, mark=Mark(4000.0))
+    world.look(2, lines=1, mark=Mark(5000.0))
+    said(world, 3, Said(Mark(3.0, 10.0)))
+    vitals = world.watch.vitals
+    assert (vitals.first_step, vitals.step, vitals.total, vitals.last_advance) == (3.0, 3.0, 10.0, 3.0)
+    said(world, 4, Said(Mark(3.0, 10.0)))
+    assert world.watch.vitals.last_advance == 3.0
+    world.adopted(1000)
+    said(world, 1001, Said(Mark(3.0, 10.0)))
+    assert world.watch.vitals.last_advance == pytest.approx(1000 - 1.0)  # nothing new: only unseen time is excused
+
+
+@pytest.mark.parametrize("sign", ["saved", "worked"])
+def test_checkpoints_and_bars_beside_the_marker_are_advances(sign: str) -> None:
+    """An evaluation of 90 minutes drew its bar, and was ended because no step came."""
+    world = Watched()
+    world.look(1, lines=20, mark=Mark(5.0))
+    world.look(30, lines=1)
+    seen = Look(REF, 1, Cursor(400, 7, 400, lines=40), True, 1, saved=sign == "saved", worked=sign == "worked")
+    world.watch.seen(seen, at(38))
+    world.lines = 40
+    world.look(70, lines=1)
+    assert world.passed(70) is None
+    world.look(79, lines=1)
+    found = world.passed(79)
+    assert found is not None and found.limit == "progress"
+
+
+def test_a_bar_of_the_preparation_is_no_start() -> None:
+    """The data set was downloaded with a bar; then it compiled in silence, and the heartbeat ended it."""
+    world = Watched()
+    world.look(1, lines=1)
+    world.watch.seen(Look(REF, 1, Cursor(30, 7, 30, lines=2), True, 1, worked=True), at(2))
+    assert not world.watch.vitals.started_moving
+    world.watch.seen(Look(REF, 1, Cursor(30, 7, 30, lines=2), True, saved=True), at(3))
+    assert world.watch.vitals.started_moving
+
+
+def said(world: Watched, second: float, words: Said) -> None:
+    """The progress file has changed; the log has not."""
+    cursor = Cursor(size=10 * world.lines, inode=7, offset=10 * world.lines, lines=world.lines, progress=int(second))
+    world.watch.seen(Look(REF, 1, cursor, life=True, mark=words.mark, said=words), at(second))
+
+
+def test_a_quiet_phase_may_be_silent_as_long_as_it_said() -> None:
+    """An evaluation that takes two hours in silence was ended after fifteen minutes, night after night."""
+    world = Watched()
+    world.look(1, lines=20, mark=Mark(5.0))
+    said(world, 2, Said(phase="eval", quiet=100.0))
+    for second in range(3, 102, 7):
+        world.look(second)
+        assert world.passed(second) is None
+    world.look(103)
+    found = world.passed(103)
+    assert found is not None and found.limit == "heartbeat" and found.seconds == 100.0
+    assert found.vitals.phase == "eval"
+
+
+def test_limits_are_the_old_ones_when_a_quiet_phase_has_ended() -> None:
+    """A phase that was over kept its long limit, and a hang after it cost two hours."""
+    world = Watched()
+    world.look(1, lines=20, mark=Mark(5.0))
+    said(world, 2, Said(phase="eval", quiet=100.0))
+    world.look(80)
+    said(world, 90, Said(phase=None))
+    assert world.passed(90) is None  # its 88 s count neither as silence nor against progress
+    world.look(105)
+    assert world.passed(105) is None
+    world.look(111)
+    found = world.passed(111)
+    assert found is not None and (found.limit, found.seconds) == ("heartbeat", 20.0)
+    assert found.vitals.longest_quiet < 5.0  # what was announced teaches nothing
+
+
+def test_a_phase_in_a_loop_excuses_its_time_once() -> None:
+    """A loader that hung in its retries declared a quiet phase at each of them, and was never found."""
+    world = Watched()
+    world.look(1, lines=20, mark=Mark(5.0))
+    for second in range(2, 122, 2):
+        said(world, second, Said(phase="load", quiet=60.0))
+        said(world, second + 1, Said(phase=None))
+        if (found := world.passed(second + 1)) is not None:
+            break
+    assert found is not None and found.limit == "progress"
+    assert found.observed == pytest.approx(40 + 60, abs=3)
+
+
+def test_a_quiet_phase_before_the_first_step_stretches_startup() -> None:
+    """Three hours of tokenising were announced, and ended after the sixty minutes of `startup`."""
+    world = Watched()
+    world.look(1, lines=1)
+    said(world, 2, Said(phase="tokenise", quiet=300.0))
+    world.look(250)
+    assert world.passed(250) is None
+    world.look(402)
+    found = world.passed(402)
+    assert found is not None and found.limit == "startup"
+
+
+def test_a_phase_does_not_stretch_the_timeout() -> None:
+    """Nothing that a program says makes it unbounded."""
+    world = Watched(Policy(limits=Limits(attempt_timeout=50.0)))
+    world.look(1, lines=20, mark=Mark(5.0))
+    said(world, 2, Said(phase="eval", quiet=1e9))
+    world.look(51)
+    found = world.passed(51)
+    assert found is not None and found.limit == "attempt_timeout"
+
+
+def test_work_after_the_last_step_has_the_heartbeat_of_a_quiet_phase() -> None:
+    """A silent upload of twenty minutes after the last step was ended at the usual fifteen."""
+    world = Watched(Policy())
+    world.look(1, lines=20, mark=Mark(99.0, 100.0))
+    world.look(2, lines=1, mark=Mark(100.0, 100.0))
+    for second in (1300, 1301, 3600):
+        world.look(second)
+        assert world.passed(second) is None
+    world.look(3603)
+    found = world.passed(3603)
+    assert found is not None and (found.limit, found.seconds) == ("heartbeat", 3600.0)

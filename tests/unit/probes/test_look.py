@@ -30,7 +30,7 @@ class Attempt:
         look = self.probe.look(self.order)
         self.order = replace(self.order, cursor=look.cursor)
         for known in self.probe._attempts.values():
-            known.walk_due = 0.0  # walks are not what is rationed here
+            known.walk_due = known.save_due = 0.0  # walks are not what is rationed here
         return look
 
 
@@ -266,3 +266,79 @@ def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         order = LookOrder(RunRef("c", str(n)), 1, str(folder), str(tmp_path), None, Cursor())
         assert probe.look(order).life
     assert len(probe._attempts) == 3
+
+
+def test_the_progress_file_is_believed_before_the_log(attempt: Attempt) -> None:
+    """A program that counts tokens printed its batches too: two counts in one made it go to and fro."""
+    attempt.write("iter 5000: loss 2\n")
+    attempt.look()
+    file = attempt.dir / "progress.json"
+    file.write_text('{"step": 12, "total": 90, "metrics": {"loss": 1.5}}')
+    look = attempt.look()
+    assert look.said is not None and look.life
+    assert look.mark == look.said.mark == Mark(12, 90, {"loss": 1.5})
+    attempt.write("iter 5010: loss 2\n")
+    look = attempt.look()
+    assert (look.life, look.mark, look.said) == (True, None, None)
+    assert not attempt.look().life
+
+
+def test_a_phase_is_read_once(attempt: Attempt) -> None:
+    """A phase that was read at each look was a sign of life each second, and a hang in it was never seen."""
+    attempt.write("start\n")
+    attempt.look()
+    file = attempt.dir / "progress.json"
+    file.write_text('{"phase": "eval", "quiet": "2h"}')
+    look = attempt.look()
+    assert look.said is not None
+    assert (look.said.mark, look.said.phase, look.said.quiet) == (None, "eval", 7200.0)
+    assert (attempt.look().life, attempt.look().said) == (False, None)
+    other = attempt.dir / "other"
+    other.write_text('{"phase": "eval", "quiet": "2h"}')
+    other.rename(file)
+    assert attempt.look().said is not None  # said once more
+
+
+def test_a_progress_file_that_is_no_json_is_read_once(attempt: Attempt) -> None:
+    """A file of garbage was parsed again at every look of the night."""
+    attempt.write("start\n")
+    (attempt.dir / "progress.json").write_text("{")
+    attempt.look()
+    assert attempt.order.cursor.progress != 0
+    look = attempt.look()
+    assert (look.life, look.said, look.problem) == (False, None, None)
+
+
+@pytest.mark.parametrize("change", ["new", "grown", "replaced", "again", "folder", "link"])
+def test_a_changed_checkpoint_is_an_advance(attempt: Attempt, change: str) -> None:
+    """A trainer that prints the same line for hours and saves all the while was ended as standing still."""
+    first, second = attempt.out / "ckpt-1.pt", attempt.out / "ckpt-2.pt"
+    first.write_bytes(b"1234")
+    (attempt.out / "ckpt-deep.pt").mkdir()
+    (attempt.out / "ckpt-last.pt").symlink_to(first)
+    (attempt.out / "elsewhere").write_bytes(b"4321")
+    attempt.order = replace(attempt.order, checkpoint=str(attempt.out / "ckpt-*.pt"))
+    attempt.write("waiting\n")
+    assert not attempt.look().saved  # it was there before
+    attempt.write("waiting\n")
+    assert not attempt.look().saved
+    if change == "new":
+        second.write_bytes(b"x")
+    elif change == "grown":
+        first.write_bytes(b"12345")
+    elif change == "replaced":
+        kept = first.stat()
+        second.write_bytes(b"4321")
+        second.rename(first)
+        os.utime(first, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+    elif change == "again":
+        os.utime(first, (1, 1))
+    elif change == "folder":
+        (attempt.out / "ckpt-deep.pt" / "shard").write_bytes(b"x")
+    else:
+        (attempt.out / "ckpt-last.pt").unlink()
+        (attempt.out / "ckpt-last.pt").symlink_to(attempt.out / "elsewhere")
+    attempt.write("waiting\n")
+    assert attempt.look().saved
+    attempt.write("waiting\n")
+    assert not attempt.look().saved

@@ -13,7 +13,7 @@ def steps(*lines: str) -> list[float | None]:
     scan = scanner(None)
     found = []
     for line in lines:
-        mark = scan.scan(line.encode() + b"\n")[1]
+        mark = scan.scan(line.encode() + b"\n").mark
         found.append(None if mark is None else mark.step)
     return found
 
@@ -53,8 +53,8 @@ def steps(*lines: str) -> list[float | None]:
 )
 def test_known_forms(line: str, step: float, total: float | None, metrics: dict[str, float]) -> None:
     """A stalled run whose logger nobody knew kept its GPUs until the morning."""
-    first, last = scanner(None).scan(line.encode() + b"\n")
-    assert first == last == Mark(step, total, metrics)
+    found = scanner(None).scan(line.encode() + b"\n")
+    assert found.first == found.mark == Mark(step, total, metrics)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,8 @@ def test_known_forms(line: str, step: float, total: float | None, metrics: dict[
 )
 def test_what_is_no_marker(line: str) -> None:
     """A step of the configuration, or a download, taken for progress hides a stall or sets a mark out of reach."""
-    assert scanner(None).scan(line.encode() + b"\n") == (None, None)
+    found = scanner(None).scan(line.encode() + b"\n")
+    assert (found.first, found.mark) == (None, None)
 
 
 def test_a_finer_marker_silences_bars() -> None:
@@ -127,27 +128,27 @@ def test_the_last_step_of_each_epoch_goes_on_counting() -> None:
 
 def test_a_marker_whose_loss_is_no_number() -> None:
     """A run whose loss is NaN still advances; NaN has no JSON."""
-    assert scanner(None).scan(b"iter 1,200: loss nan\n")[1] == Mark(1200, None, {})
+    assert scanner(None).scan(b"iter 1,200: loss nan\n").mark == Mark(1200, None, {})
 
 
 def test_first_and_last_of_one_look() -> None:
     """A resume is believed by its first step, so the first marker of a look must not be lost behind the last."""
-    first, last = scanner(None).scan(b"starting\nstep 301/500\nnoise\nstep 302/500\nstep 303/500\nbye\n")
-    assert (first, last) == (Mark(301, 500), Mark(303, 500))
+    found = scanner(None).scan(b"starting\nstep 301/500\nnoise\nstep 302/500\nstep 303/500\nbye\n")
+    assert (found.first, found.mark) == (Mark(301, 500), Mark(303, 500))
 
 
 def test_carriage_returns_separate_states_of_a_bar() -> None:
     """A bar is one line for ever; read by newlines it showed nothing until the end."""
-    first, last = scanner(None).scan(b"\r  1%| | 5/500 [\r  2%| | 10/500 [\r  3%| | 15/500 [\r")
-    assert (first, last) == (Mark(5, 500), Mark(15, 500))
+    found = scanner(None).scan(b"\r  1%| | 5/500 [\r  2%| | 10/500 [\r  3%| | 15/500 [\r")
+    assert (found.first, found.mark) == (Mark(5, 500), Mark(15, 500))
 
 
 def test_a_persons_pattern_decides_alone() -> None:
     """Known forms beside a pattern written by hand would be a second opinion that nobody asked for."""
     scan = scanner(r"tokens=(?P<step>[\d,.]+)M of (?P<total>\d+)M, loss (?P<loss>\S+) on (?P<host>\w+)")
-    first, last = scan.scan(b"step 5: loss 1\ntokens=1.5M of 300M, loss 2.5 on n1\ntokens=3M of 300M, loss nan on n1\n")
-    assert first == Mark(1.5, 300, {"loss": 2.5})
-    assert last == Mark(3, 300)
+    found = scan.scan(b"step 5: loss 1\ntokens=1.5M of 300M, loss 2.5 on n1\ntokens=3M of 300M, loss nan on n1\n")
+    assert found.first == Mark(1.5, 300, {"loss": 2.5})
+    assert found.mark == Mark(3, 300)
 
 
 def test_a_pattern_must_name_the_step() -> None:
