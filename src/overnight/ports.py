@@ -106,6 +106,10 @@ class Executor(Protocol):
         """Give the slot to nobody any more, until a person releases it: a fact of the host, for all roots and
         users. What runs on it goes on. Twice: the first reason stays. May block on the disk; raises OSError."""
 
+    def freed(self) -> bool:
+        """Whether a slot may have come free since the last call without an event that tells (a GPU has been found
+        clean again). It is worth a try then."""
+
     def start(self, order: StartOrder) -> None:
         """Begin an attempt in its prepared, fresh directory."""
 

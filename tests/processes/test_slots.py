@@ -14,13 +14,16 @@ from pathlib import Path
 import pytest
 from keeper_world import SOURCE, await_that
 
-from overnight.executors.gpus import MemoryWatch
+from overnight.executors.gpus import Memory, MemoryWatch
 from overnight.executors.slot_files import SlotFiles, slots_home
-from overnight.executors.slots import FOREIGN_BYTES, SlotBook
+from overnight.executors.slots import SlotBook
 from overnight.model.run import Slot
-from overnight.ports import Busy, Placement, SlotRequest
+from overnight.ports import Busy, Placement, RunRef, SlotRequest
 
+FOREIGN_BYTES = Memory(0).foreign
 TWO = (("0", "GPU-aaaa"), ("1", "GPU-bbbb"))
+
+ATTEMPT = (RunRef("c", "r"), 1, "c.r.1")
 
 
 @pytest.fixture
@@ -101,17 +104,17 @@ sys.stdin.readline()
 def test_a_slot_is_held_by_whoever_inherited_it_and_freed_by_death_alone(tmp_path: Path, book: SlotBook) -> None:
     """A busy GPU given away because the supervisor that had taken it was restarted."""
     slot = got(book.acquire(SlotRequest("ours-0123456789", 0)))
-    locks = book.take(slot)
+    locks = book.take(slot, *ATTEMPT)
     assert isinstance(locks, list)
     child = subprocess.Popen(["sleep", "1000"], pass_fds=locks)
     for fd in locks:
         os.close(fd)
     other = SlotBook(tmp_path / "slots")
     assert got(other.acquire(SlotRequest("c", 0))).name == "cpu:1"
-    assert "ours-0123456789" in str(other.take(slot))
+    assert "c (run r, attempt 1) of " in str(other.take(slot, *ATTEMPT))
     child.send_signal(signal.SIGKILL)
     child.wait()
-    locks = other.take(slot)
+    locks = other.take(slot, *ATTEMPT)
     assert isinstance(locks, list)
     for fd in locks:
         os.close(fd)
@@ -165,7 +168,9 @@ def test_a_gpu_that_somebody_computes_on_without_a_lock_is_waited_for(tmp_path: 
     """A notebook of a colleague on the same GPU: out of memory at the first step, retried all night."""
     used = {"GPU-aaaa": FOREIGN_BYTES + 1, "GPU-bbbb": FOREIGN_BYTES}
     answers: list[None] = []
-    memory = MemoryWatch(lambda: answers.append(None), lambda: dict(used), fresh_seconds=0.2)
+    memory = MemoryWatch(
+        lambda: answers.append(None), lambda: {uuid: Memory(n) for uuid, n in used.items()}, fresh_seconds=0.2
+    )
     book = SlotBook(tmp_path / "slots", memory)
     assert "being looked at" in refused(book.acquire(SlotRequest("c", 2, TWO))).words
     await_that(lambda: answers)
@@ -186,16 +191,16 @@ def test_a_gpu_that_somebody_computes_on_without_a_lock_is_waited_for(tmp_path: 
 def test_memory_is_looked_at_after_an_attempt_and_not_before_its_end(tmp_path: Path) -> None:
     """The next run refused (or let in) by a reading from the time of the last one."""
     now = [0.0]
-    readings = [{"GPU-aaaa": 0}, {"GPU-aaaa": 5 * FOREIGN_BYTES}]
+    readings = [{"GPU-aaaa": Memory(0)}, {"GPU-aaaa": Memory(5)}]
     answers: list[None] = []
     memory = MemoryWatch(lambda: answers.append(None), lambda: readings.pop(0), lambda: now[0])
     assert memory.used("GPU-aaaa", 0.0) == (False, None)
     await_that(lambda: len(answers) == 1)
-    assert memory.used("GPU-aaaa", 0.0) == (True, 0)
+    assert memory.used("GPU-aaaa", 0.0) == (True, Memory(0))
     now[0] = 5.0
     assert memory.used("GPU-aaaa", 4.0) == (False, None)
     await_that(lambda: len(answers) == 2)
-    assert memory.used("GPU-aaaa", 4.0) == (True, 5 * FOREIGN_BYTES)
+    assert memory.used("GPU-aaaa", 4.0) == (True, Memory(5))
 
 
 def test_a_host_that_cannot_tell_has_no_memory_check() -> None:
@@ -225,7 +230,7 @@ def test_a_removed_lock_file_excludes_nobody_by_mistake(tmp_path: Path, book: Sl
         patch.setattr(fcntl, "flock", flock)
         again = got(book.acquire(SlotRequest("c", 0)))
     assert again == slot and path.exists()
-    locks = book.take(again)
+    locks = book.take(again, *ATTEMPT)
     assert isinstance(locks, list)
     assert os.fstat(locks[0]).st_ino == path.stat().st_ino
     os.close(locks[0])

@@ -14,10 +14,11 @@ FILES = sorted(SOURCE.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 SIBLINGS = frozenset({"manifest", "failures", "store", "executors", "probes", "gates", "artifacts", "notify"})
-BELOW = frozenset({"model", "core", "ports"})
+BELOW = frozenset({"model", "core", "ports", "nvidia"})
 FACES = frozenset({"supervisor", "queries"})
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "model": frozenset(),
+    "nvidia": frozenset({"model"}),
     "core": frozenset({"model"}),
     "ports": frozenset({"model", "core"}),
     **dict.fromkeys(SIBLINGS, BELOW),

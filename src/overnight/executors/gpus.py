@@ -1,24 +1,14 @@
-"""Which GPUs a shell may use, who they are, and how much of their memory is taken.
+"""Which GPUs a shell may use, and how much of their memory is taken."""
 
-NVML is asked if its binding (pynvml) is installed, else `nvidia-smi`. Both can hang for ever with a broken
-driver, so both are given a deadline; no answer means "not known", never "free" or "none".
-"""
-
-import contextlib
-import importlib
-import os
-import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
 
+from overnight import nvidia
 from overnight.model.campaign import Device
+from overnight.model.codec import Struct
 
-T = TypeVar("T")
-
-DEADLINE_SECONDS = 5.0
+_MIB = 2**20
 
 
 def visible_devices(env: Mapping[str, str]) -> tuple[Device, ...]:
@@ -67,112 +57,47 @@ def _device(entry: str, known: Mapping[str, str]) -> Device | None:
 
 def uuids_by_index(env: Mapping[str, str]) -> dict[str, str]:
     """All GPUs of the host, index to UUID; empty if there are none or nobody tells in time."""
-    found = bounded(_nvml_uuids)
-    if found:
-        return found
-    return {row[0]: row[1] for row in _nvidia_smi("index,uuid", env)}
+    return {gpu.index: gpu.uuid for gpu in nvidia.look(env) or ()}
 
 
-def memory_used(env: Mapping[str, str] | None = None) -> dict[str, int] | None:
-    """Bytes of memory in use by UUID; None if nobody tells in time."""
-    found = bounded(_nvml_memory)
-    if found:
-        return found
-    rows = _nvidia_smi("uuid,memory.used", os.environ if env is None else env, units=False)
-    used = {row[0]: int(row[1]) * 2**20 for row in rows if row[1].isdigit()}
-    return used or None
+class Memory(Struct, frozen=True):
+    """Of one GPU, in bytes. `total` 0: not known."""
+
+    used: int
+    total: int = 0
+
+    @property
+    def tolerance(self) -> int:
+        """By so much it may be above an earlier level and still be called back at it: drivers keep contexts, and
+        other users' desktops breathe."""
+        return max(512 * _MIB, self.total // 50)
+
+    @property
+    def foreign(self) -> int:
+        """With more than this in use on a GPU that nobody has locked, somebody else computes there."""
+        return max(1024 * _MIB, self.total // 50)
 
 
-# --- NVML --------------------------------------------------------------------------------------------------
-
-
-def _nvml() -> Any:
-    try:
-        return importlib.import_module("pynvml")
-    except ImportError:
-        return None
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _each_gpu(ask: Callable[[Any, Any], T]) -> dict[tuple[int, str], T]:
-    nvml = _nvml()
-    if nvml is None:
-        return {}
-    try:
-        nvml.nvmlInit()
-        handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
-        return {
-            (index, _text(nvml.nvmlDeviceGetUUID(handle))): ask(nvml, handle) for index, handle in enumerate(handles)
-        }
-    except nvml.NVMLError:
-        return {}
-
-
-def _nvml_uuids() -> dict[str, str]:
-    return {str(index): uuid for index, uuid in _each_gpu(lambda nvml, handle: None)}
-
-
-def _nvml_memory() -> dict[str, int]:
-    found = _each_gpu(lambda nvml, handle: int(nvml.nvmlDeviceGetMemoryInfo(handle).used))
-    return {uuid: used for (_, uuid), used in found.items()}
-
-
-# --- deadlines ---------------------------------------------------------------------------------------------
-
-
-def bounded(ask: Callable[[], T], seconds: float = DEADLINE_SECONDS) -> T | None:
-    """What `ask` returns, or None after `seconds`: then its thread is left behind, stuck in the driver."""
-    if _nvml() is None:
-        return None
-    answers: list[T] = []
-    thread = threading.Thread(target=lambda: answers.append(ask()), name="nvml", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return answers[0] if answers else None
-
-
-def _nvidia_smi(query: str, env: Mapping[str, str], *, units: bool = True) -> list[list[str]]:
-    program = shutil.which("nvidia-smi", path=env.get("PATH", os.defpath))
-    if program is None:
-        return []
-    form = "csv,noheader" if units else "csv,noheader,nounits"
-    try:
-        child = subprocess.Popen(
-            [program, f"--query-gpu={query}", f"--format={form}"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            errors="replace",
-        )
-    except OSError:
-        return []
-    try:
-        output, _ = child.communicate(timeout=DEADLINE_SECONDS)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # in the driver, state D: nobody can wait for that
-            child.communicate(timeout=1.0)
-        return []
-    if child.returncode != 0:
-        return []
-    rows = [[part.strip() for part in line.split(",")] for line in output.splitlines()]
-    return [row for row in rows if len(row) == query.count(",") + 1]
+def memory_by_uuid(env: Mapping[str, str] | None = None) -> dict[str, Memory] | None:
+    """The memory of each GPU that tells; None if nobody tells in time."""
+    found = {
+        gpu.uuid: Memory(gpu.memory_used, gpu.memory_total or 0)
+        for gpu in nvidia.look(env) or ()
+        if gpu.memory_used is not None
+    }
+    return found or None
 
 
 class MemoryWatch:
     """How much memory of each GPU is in use, asked in the background, so that nobody waits for a driver.
 
-    `ask` returns bytes by UUID, or None; `woken` is called from the background when an answer has come.
+    `ask` returns memory by UUID, or None; `woken` is called from the background when an answer has come.
     """
 
     def __init__(
         self,
         woken: Callable[[], None],
-        ask: Callable[[], dict[str, int] | None] = memory_used,
+        ask: Callable[[], Mapping[str, Memory] | None] = memory_by_uuid,
         now: Callable[[], float] = time.monotonic,
         fresh_seconds: float = 10.0,
         silence_seconds: float = 60.0,
@@ -182,30 +107,30 @@ class MemoryWatch:
         self._lock = threading.Lock()
         self._asked: float | None = None  # when the look under way began
         self._taken = float("-inf")  # when the newest answer was asked for
-        self._used: dict[str, int] | None = None
+        self._found: Mapping[str, Memory] | None = None
 
-    def used(self, uuid: str, since: float) -> tuple[bool, int | None]:
-        """(known, bytes). Not known: no answer yet that was asked for after `since` (monotonic seconds). Bytes
-        None: nobody on this host can tell, so there is nothing to check."""
+    def used(self, uuid: str, since: float, silence: float | None = None) -> tuple[bool, Memory | None]:
+        """(known, memory). Not known: no answer yet that was asked for after `since` (monotonic seconds). Memory
+        None: nobody on this host can tell; that is asked again after `silence` seconds (default: a minute)."""
         now = self._now()
         with self._lock:
             age = now - self._taken
-            if self._used is None and age < self._silence:
+            if self._found is None and age < (self._silence if silence is None else silence):
                 return True, None
-            if self._used is not None and self._taken >= since and age < self._fresh:
-                return True, self._used.get(uuid)
+            if self._found is not None and self._taken >= since and age < self._fresh:
+                return True, self._found.get(uuid)
             if self._asked is None:
                 self._asked = now
                 threading.Thread(target=self._look, args=(now,), name="gpu-memory", daemon=True).start()
-            elif now - self._asked > 2 * DEADLINE_SECONDS:  # it hangs beyond its own deadline
+            elif now - self._asked > 2 * nvidia.DEADLINE_SECONDS:  # it hangs beyond its own deadline
                 return True, None
         return False, None
 
     def _look(self, asked: float) -> None:
         try:
-            used = self._ask()
+            found = self._ask()
         except Exception:  # a driver's binding may raise anything; not knowing is an answer here
-            used = None
+            found = None
         with self._lock:
-            self._asked, self._taken, self._used = None, asked, used
+            self._asked, self._taken, self._found = None, asked, found
         self._woken()

@@ -62,7 +62,9 @@ class LocalExecutor:
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll = select.epoll()
         self._epoll.register(self._wake_fd, select.EPOLLIN)
-        self._slots = SlotBook(slots_dir, memory if memory is not None else MemoryWatch(self._wake))
+        self._slots = SlotBook(slots_dir, memory if memory is not None else MemoryWatch(self._memory_told))
+        self._freed = False
+        self._slots.check_all()
         self._course = course.Course(self)
         self._keeper_lost = False
         self._awaits_room = False
@@ -95,6 +97,17 @@ class LocalExecutor:
         with self._lock:
             self._slots.quarantine(slot, why)
 
+    def freed(self) -> bool:
+        """Whether a slot may have come free since the last call, without an event that tells."""
+        with self._lock:
+            freed, self._freed = self._freed, False
+            return freed
+
+    def _memory_told(self) -> None:
+        """What waits for a look at a GPU's memory can go on."""
+        self._freed = True
+        self._wake()
+
     # --- orders --------------------------------------------------------------------------------------------
 
     def start(self, order: StartOrder) -> None:
@@ -106,7 +119,7 @@ class LocalExecutor:
             watched = Watched(order.ref, order.n, order.attempt_dir, order.slot, order.attempt_id)
             self._watched[order.attempt_dir] = watched
             try:
-                locks = self._slots.take(order.slot)
+                locks = self._slots.take(order.slot, order.ref, order.n, order.attempt_id)
             except OSError as error:
                 locks = f"its lock file cannot be used: {error.strerror}"
             if isinstance(locks, str):
@@ -178,9 +191,11 @@ class LocalExecutor:
                     if not ready:
                         break
                 self._fire()
+                if self._slots.checks.pursue():
+                    self._freed = True
             finally:
                 self._polling = False
-            return bool(self._out)
+            return bool(self._out) or self._freed
 
     def fileno(self) -> int | None:
         """One descriptor for the keeper, all shims and orders from other threads."""
@@ -189,7 +204,8 @@ class LocalExecutor:
     def due(self) -> float | None:
         """When the next timer is due; those of attempts that have ended do not count."""
         with self._lock:
-            return self._timers.due()
+            times = [at for at in (self._timers.due(), self._slots.checks.due()) if at is not None]
+            return min(times, default=None)
 
     def close(self) -> None:
         """Let go of all descriptors. Attempts go on, bounded by their shims."""
@@ -269,6 +285,7 @@ class LocalExecutor:
         self._watched.pop(watched.directory, None)
         self._slots.vacated(watched.slot)
         self._slots.release(watched.slot)  # acquired for it and never passed on: it never began, or had begun before
+        self._slots.check(watched.slot)
         self._ended[watched.directory] = None
         if len(self._ended) > _ENDED_KEPT:
             self._ended.popitem(last=False)

@@ -22,8 +22,10 @@ from overnight.model.codec import Struct, from_json, to_json
 
 MARKS: tuple["MarkKind", ...] = ("quarantine", "drain")
 MarkKind = Literal["quarantine", "drain"]
-_WORDS_BYTES = 200
+_TENANT_BYTES = 1024
 _MARK_BYTES = 65_536
+_KEY = re.compile(r"cpu-\d+|gpu-[A-Za-z0-9._-]+")
+_NO_KEYS = tuple(f".{kind}" for kind in MARKS)
 
 
 def slots_home(env: Mapping[str, str]) -> Path:
@@ -46,6 +48,33 @@ def user_name() -> str:
 
 class Taken(Exception):
     """Somebody holds the lock; the message is who."""
+
+
+class Tenant(Struct, frozen=True, omit_defaults=True):
+    """Who has, or last had, a lock; the lock file's content. Whoever holds the lock may replace it.
+
+    `attempt_id` of a GPU means that a release check is owed once the lock is free: its tree gone, its memory back at
+    `before`. `since` and `checked_since` are Unix seconds and monotonic seconds of `boot`.
+    """
+
+    campaign: str = ""
+    user: str = ""
+    pid: int = 0  # of the supervisor that took it
+    since: float = 0.0
+    run_id: str = ""
+    n: int = 0
+    attempt_id: str = ""
+    slot: str = ""  # as people know this GPU: `gpu:0`
+    uuid: str = ""
+    before: int | None = None  # bytes of GPU memory in use before the attempt; None: nobody could tell
+    boot: str = ""
+    checked_since: float | None = None  # since when it is being checked
+
+    @property
+    def words(self) -> str:
+        """For whoever waits for it."""
+        run = f" (run {self.run_id}, attempt {self.n})" if self.run_id else ""
+        return f"{self.campaign}{run} of {self.user} (pid {self.pid})"
 
 
 class Mark(Struct, frozen=True):
@@ -85,28 +114,29 @@ class SlotFiles:
 
     # --- locks ---------------------------------------------------------------------------------------------
 
-    def lock(self, key: str, campaign: str) -> int:
-        """A descriptor that holds the lock alone. Raises Taken, OSError."""
+    def lock(self, key: str) -> tuple[int, Tenant]:
+        """A descriptor that holds the lock alone, and who had it last. Raises Taken, OSError."""
         fd = self._flock(key, fcntl.LOCK_EX)
-        words = f"{campaign} of {self._user} (pid {os.getpid()})".encode(errors="replace")[:_WORDS_BYTES]
-        with contextlib.suppress(OSError):  # a full disk, or another user's file: the lock is what counts
-            os.pwrite(fd, words.ljust(_WORDS_BYTES), 0)
-        return fd
+        return fd, read_tenant(fd)
 
-    def lock_shared(self, key: str) -> tuple[int, bool]:
-        """(descriptor, whether nobody else held it). Raises Taken, OSError."""
+    def lock_shared(self, key: str) -> tuple[int, Tenant | None]:
+        """(descriptor, who had it last if nobody else holds it now). Raises Taken, OSError."""
         try:
             fd = self._flock(key, fcntl.LOCK_EX)
         except Taken:
-            return self._flock(key, fcntl.LOCK_SH), False
-        with contextlib.suppress(OSError):
-            os.pwrite(fd, b"runs that share it".ljust(_WORDS_BYTES), 0)
+            return self._flock(key, fcntl.LOCK_SH), None
+        return fd, read_tenant(fd)
+
+    def share(self, fd: int) -> None:
+        """Let others share a lock that is held alone. Raises Taken."""
         try:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:  # the change is no single step: somebody took it in between
-            os.close(fd)
             raise Taken("another campaign") from None
-        return fd, True
+
+    def tenant(self, campaign: str) -> Tenant:
+        """Us, on behalf of a campaign."""
+        return Tenant(campaign, self._user, os.getpid(), time.time())
 
     def _flock(self, key: str, mode: int) -> int:
         path = f"{self.directory}/{key}"
@@ -115,9 +145,10 @@ class SlotFiles:
             try:
                 fcntl.flock(fd, mode | fcntl.LOCK_NB)
             except BlockingIOError:
-                words = os.pread(fd, _WORDS_BYTES, 0).decode(errors="replace").strip("\0 \n")
+                holder = read_tenant(fd)
                 os.close(fd)
-                raise Taken(words or "another campaign") from None
+                checked = "" if holder.checked_since is None else ", whose release is being checked"
+                raise Taken((holder.words if holder.campaign else "another campaign") + checked) from None
             except OSError:
                 os.close(fd)
                 raise
@@ -126,6 +157,14 @@ class SlotFiles:
                 if os.fstat(fd).st_ino == os.stat(path, follow_symlinks=False).st_ino:
                     return fd
             os.close(fd)
+
+    def known(self) -> list[str]:
+        """Keys of all slots that were ever used here."""
+        try:
+            names = os.listdir(self.directory)
+        except FileNotFoundError:
+            return []
+        return sorted(name for name in names if _KEY.fullmatch(name) and not name.endswith(_NO_KEYS))
 
     # --- marks ---------------------------------------------------------------------------------------------
 
@@ -185,6 +224,21 @@ class SlotFiles:
             return None
         until = "" if drain.until is None else time.strftime(" until %a %H:%M", time.localtime(drain.until))
         return f"is drained by {drain.by}{until}{f': {drain.why}' if drain.why else ''}"
+
+
+def read_tenant(fd: int) -> Tenant:
+    """What the lock file says; nobody, where it says nothing that can be understood."""
+    try:
+        data = os.pread(fd, _TENANT_BYTES, 0).strip(b"\0 \n")
+        return from_json(data, Tenant) if data else Tenant()
+    except (OSError, ValueError):
+        return Tenant()
+
+
+def write_tenant(fd: int, tenant: Tenant) -> None:
+    """Best effort: on a full disk, or where the file is another user's, the lock is what counts."""
+    with contextlib.suppress(OSError):
+        os.pwrite(fd, to_json(tenant)[:_TENANT_BYTES].ljust(_TENANT_BYTES), 0)
 
 
 def close_all(fds: Sequence[int]) -> None:

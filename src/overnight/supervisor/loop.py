@@ -140,6 +140,8 @@ class Supervisor:
                 if isinstance(event, AttemptEnded):
                     self._last_seen(ref, event.n)
                 self.ledger.apply(ref, event)
+            if executor.freed():
+                self.planner.freed()
         for done in self.workers.results():
             self._done(done, now)
         for ref in list(self.ledger.waits_due(now)):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from overnight.executors import gpus
-from overnight.executors.gpus import memory_used, uuids_by_index, visible_devices
+from overnight import nvidia
+from overnight.executors.gpus import Memory, memory_by_uuid, uuids_by_index, visible_devices
 from overnight.model.campaign import Device
 
 A, B = "GPU-11111111-1111-1111-1111-111111111111", "GPU-2222aaaa-2222-2222-2222-222222222222"
@@ -20,18 +20,13 @@ def host(tmp_path: Path, script: str = "", visible: str | None = None) -> dict[s
     return env if visible is None else env | {"CUDA_VISIBLE_DEVICES": visible}
 
 
-TWO = f"""
-case "$1" in
-  --query-gpu=index,uuid) printf '0, {A}\\n1, {B}\\n' ;;
-  --query-gpu=uuid,memory.used) printf '{A}, 10\\n{B}, [N/A]\\n' ;;
-esac
-"""
+TWO = f"printf '0, {A}, H100, 10, 81559, 7, 30, 0\\n1, {B}, A100, [N/A], [N/A], [N/A], [N/A], [N/A]\\n'"
 
 
 @pytest.fixture(autouse=True)
 def without_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
     """This host's own driver has no say here."""
-    monkeypatch.setattr(gpus, "_nvml", lambda: None)
+    monkeypatch.setattr(nvidia, "_nvml", lambda: None)
 
 
 @pytest.mark.parametrize(
@@ -69,15 +64,55 @@ def test_without_a_tool_the_entries_stand_for_themselves(tmp_path: Path) -> None
 def test_a_tool_that_fails_means_not_known(tmp_path: Path, script: str) -> None:
     """A driver that had been updated under a running kernel: version mismatch, taken for a list of GPUs."""
     assert uuids_by_index(host(tmp_path, script)) == {}
-    assert memory_used(host(tmp_path, script)) is None
+    assert memory_by_uuid(host(tmp_path, script)) is None
 
 
 def test_a_tool_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A launch that hung until morning in nvidia-smi, which hung in the driver."""
-    monkeypatch.setattr(gpus, "DEADLINE_SECONDS", 0.2)
+    monkeypatch.setattr(nvidia, "DEADLINE_SECONDS", 0.2)
     assert visible_devices(host(tmp_path, "exec sleep 1000")) == ()
 
 
 def test_memory_is_told_for_those_that_tell(tmp_path: Path) -> None:
     """A MIG parent that says [N/A], read as nothing in use."""
-    assert memory_used(host(tmp_path, TWO)) == {A: 10 * 2**20}
+    assert memory_by_uuid(host(tmp_path, TWO)) == {A: Memory(10 * 2**20, 81559 * 2**20)}
+
+
+class _Binding:
+    """A pynvml of one GPU that tells its memory in two ways, and of one that only has a name."""
+
+    nvmlMemory_v2 = 2
+
+    class NVMLError(Exception):
+        pass
+
+    def nvmlInit(self) -> None: ...
+
+    def nvmlDeviceGetCount(self) -> int:
+        return 2
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
+        return index
+
+    def nvmlDeviceGetUUID(self, handle: int) -> bytes:
+        return (A, B)[handle].encode()
+
+    def nvmlDeviceGetName(self, handle: int) -> str:
+        return "H100"
+
+    def nvmlDeviceGetMemoryInfo(self, handle: int, version: int = 1) -> object:
+        if handle == 1:
+            raise self.NVMLError("not supported")
+        return Memory(5 if version == 2 else 500, 1000)
+
+    def nvmlDeviceGetUtilizationRates(self, handle: int) -> object:
+        raise self.NVMLError("not supported")
+
+
+def test_the_binding_is_asked_as_the_tool_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A level before by the tool and one after by the binding, half a GiB apart: the driver's own reserve."""
+    monkeypatch.setattr(nvidia, "_nvml", _Binding)
+    first, second = nvidia.look() or ()
+    assert (first.uuid, first.memory_used, first.memory_total, first.utilization) == (A, 5, 1000, None)
+    assert (second.uuid, second.name, second.memory_used) == (B, "H100", None)
+    assert memory_by_uuid() == {A: Memory(5, 1000)}

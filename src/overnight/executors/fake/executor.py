@@ -45,6 +45,10 @@ class FakeExecutor:
         with self._world.lock:
             self._world.slots.quarantine(slot, why)
 
+    def freed(self) -> bool:
+        """Slots come free with the ends of attempts here."""
+        return False
+
     def start(self, order: StartOrder) -> None:
         """Begin a scripted attempt. Raises Refusal for knobs that cannot be followed."""
         self._world.start(order, order.knobs or self._knobs)
