@@ -136,3 +136,17 @@ def test_a_database_lost_under_a_living_supervisor(ground):
     ground.file("go", "")
     await_that(lambda: ground.counts(campaign) == {"succeeded": 2})
     assert (ground.work / "told").read_text() == "ran 1\nran 2\n"
+
+
+def test_a_root_that_was_removed_and_made_again(ground):
+    """Guards against `rm -rf` of a root under a living supervisor: it goes, and never answers for the next one."""
+    for n in range(3):
+        ground.overnight("launch", "--wait", "--json", "--name", f"c{n}", "--", "true")
+        pid, keeper = ground.supervisor(), ground.keeper()
+        ground.root.rename(ground.base / f"gone{n}")  # at once: what rm does in the middle of a write is another story
+        ground.overnight("launch", "--wait", "--json", "--name", f"d{n}", "--", "true")
+        await_that(lambda pid=pid: not alive(pid))
+        await_that(lambda keeper=keeper: not alive(keeper))
+        assert ground.supervisor() != pid
+        ground.overnight("supervisor", "stop")
+        ground.root.rename(ground.base / f"again{n}")

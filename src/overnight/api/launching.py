@@ -97,6 +97,7 @@ def prepare(
     from overnight.manifest import read_campaign
 
     here = Path(cwd or Path.cwd()).absolute()
+    _check_utf8(here, root_name(root), file, runs)
     path = _campaign_file(file, runs, command, here)
     with in_words():
         devices = visible_devices(os.environ if env is None else env)
@@ -267,9 +268,22 @@ def _other_manifest(prepared: Prepared, record: "Record", manifest: bytes | None
     )
 
 
+def _check_utf8(*paths: str | Path | None) -> None:
+    """Records are JSON: a path that is no text could be neither written down nor found again."""
+    for path in paths:
+        try:
+            str(path or "").encode()
+        except UnicodeEncodeError:
+            shown = os.fsencode(str(path)).decode("utf-8", "backslashreplace")
+            raise Refused(f"the path {shown} is not UTF-8", "rename it; nothing was written") from None
+
+
 def _check_room(folder: Path, manifest_bytes: int) -> None:
     """That the volume of `folder`, which need not exist yet, can be written and has room."""
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    dangling = next((each for each in (folder, *folder.parents) if each.is_symlink() and not each.exists()), None)
+    if dangling is not None:
+        raise Refused(f"{dangling} is a link to {os.readlink(dangling)}, which is not there", "choose another --root")
     if not existing.is_dir():
         raise Refused(f"{existing} is a file, so {folder} cannot be a directory", "choose another --root")
     room = os.statvfs(existing)

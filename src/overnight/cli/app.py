@@ -95,8 +95,7 @@ def run(arguments: list[str]) -> int:
         speak.stop_talking(sys.stdout)
     except Exception as problem:
         code = _answer(problem, as_json)
-    speak.flush()
-    return code if isinstance(code, int) else 0
+    return speak.flush(code if isinstance(code, int) else 0)
 
 
 def behind_the_verb(arguments: list[str]) -> list[str]:
@@ -118,6 +117,10 @@ def behind_the_verb(arguments: list[str]) -> list[str]:
 
 def _usage(problem: click.ClickException, as_json: bool) -> int:
     context = getattr(problem, "ctx", None)
+    if isinstance(problem, click.exceptions.NoArgsIsHelpError) and isinstance(problem.ctx.command, click.Group):
+        verb, needed = problem.ctx.command_path, ", ".join(problem.ctx.command.commands)
+        speak.refuse(f"{verb} needs a word more", f"one of {needed}; {verb} --help", (), as_json)
+        return 2
     hint = getattr(problem, "hint", None) or f"{context.command_path if context else 'overnight'} --help"
     message = problem.format_message().strip().rstrip(".")
     speak.refuse(message[:1].lower() + message[1:], hint, (), as_json)
@@ -134,7 +137,21 @@ def _answer(problem: Exception, as_json: bool) -> int:
     if isinstance(problem, OSError) and problem.errno in {errno.ENOSPC, errno.EDQUOT}:
         speak.refuse(f"no space left on the device: {problem.filename or problem}", "free some space", (), as_json)
         return 4
+    if isinstance(problem, OSError) and problem.errno == errno.ENAMETOOLONG:
+        speak.refuse(f"a path of {len(str(problem.filename)):,} characters is too long", "shorten it", (), as_json)
+        return 2
+    if isinstance(problem, FileNotFoundError) and not _somewhere():
+        speak.refuse("the directory that you are in is not there any more", "cd to one that is", (), as_json)
+        return 2
     return _internal(problem, as_json)
+
+
+def _somewhere() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 def _internal(problem: Exception, as_json: bool) -> int:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _EVENTS = 6
 _LEAST_ROWS = 4
+_WIDE = 100  # columns of a terminal from which there is room for the slots
 _LIVE = ("running", "verifying", "waiting", "held")
 _ENDED = ("succeeded", "failed", "cancelled")
 
@@ -96,22 +97,33 @@ def _live_runs(campaign: "Campaign", report: "StatusReport", room: int) -> "tupl
     return runs, total
 
 
-def _table(runs: "list[RunReport]", width: int) -> Table:
-    table = Table(box=None, padding=(0, 1), header_style="bold", width=width)
-    for title, ratio in (("run", 4), ("state", 2), ("progress", 4), ("rate", 2), ("life", 2), ("att", 1)):
-        table.add_column(title, ratio=ratio, no_wrap=True, overflow="ellipsis")
-    for run in runs:
-        state = "lost" if run.attempt_state == "lost" else run.state
-        progress = run.progress
-        table.add_row(
-            run.run_id,
-            Text(state, speak.COLOURS.get(state, "")),
-            words.progress(run) or _why(run),
-            words.rate(progress.rate) if progress and run.state == "running" else "",
-            words.duration(run.quiet_seconds) if run.quiet_seconds is not None and run.state == "running" else "",
-            str(run.attempts),
-        )
-    return table
+def _table(runs: "list[RunReport]", width: int) -> Text:
+    header = ("run", "state", "progress", "rate", "life", "att", "slot")
+    rows = [header, *(_row(run) for run in runs)]
+    if width < _WIDE:
+        rows = [row[:-1] for row in rows]
+    lines = speak.laid_out(rows, width - 1, give=((0, 28), (2, 16), (0, 12)))
+    text = Text(no_wrap=True)
+    for i, line in enumerate(lines):
+        for j, cell in enumerate(line):
+            style = "bold" if i == 0 else speak.COLOURS.get(cell.strip(), "") if j == 1 else ""
+            text.append(cell + ("  " if cell else ""), style)
+        text.append("\n")
+    text.right_crop(1)
+    return text
+
+
+def _row(run: "RunReport") -> tuple[str, ...]:
+    progress, running = run.progress, run.state == "running"
+    return (
+        run.run_id,
+        "lost" if run.attempt_state == "lost" else run.state,
+        (words.progress(run) if running else "") or _why(run),
+        words.rate(progress.rate) if progress and running else "",
+        words.duration(run.quiet_seconds) if run.quiet_seconds is not None and running else "",
+        str(run.attempts),
+        run.slot or "",
+    )
 
 
 def _why(run: "RunReport") -> str:

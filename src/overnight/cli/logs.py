@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 
 @click.command("logs")
 @campaign_argument
-@click.argument("run", metavar="RUN")
+@click.argument("run", metavar="[RUN]", required=False)
 @click.option("-f", "--follow", "following", is_flag=True, help="Go on across attempts until the run ends.")
 @click.option("--attempt", type=click.IntRange(min=1), metavar="N", help="That attempt's (default: the newest).")
 @common
-def command(campaign: str, run: str, following: bool, attempt: int | None, root: str | None, as_json: bool) -> int:
+def command(
+    campaign: str, run: str | None, following: bool, attempt: int | None, root: str | None, as_json: bool
+) -> int:
     """The output of a run: of its newest attempt, or of the one named.
 
-    With --json: where the file is, instead of what is in it.
+    RUN may be left out where the campaign has just one. With --json: where the file is, instead of what is in it.
     """
     from overnight.api.errors import Refused
     from overnight.api.logs import newest_log
@@ -31,6 +33,7 @@ def command(campaign: str, run: str, following: bool, attempt: int | None, root:
     if following and (as_json or attempt is not None):
         raise Refused("-f goes with neither --json nor --attempt", "follow the run, or read one attempt")
     found = opened(campaign, root)
+    run = run or _only_run(found)
     try:
         if following:
             _follow(found, run)
@@ -48,6 +51,18 @@ def command(campaign: str, run: str, following: bool, attempt: int | None, root:
     except BrokenPipeError:
         speak.stop_talking(sys.stdout)
     return 0
+
+
+def _only_run(campaign: "Campaign") -> str:
+    report = campaign.status(limit=1)
+    if report.runs_total == 1:
+        return report.runs[0].run_id
+    from overnight.api.errors import Refused
+
+    raise Refused(
+        f"{campaign.id} has {report.runs_total:,} runs: name one",
+        f"for example overnight logs {campaign.id} {report.runs[0].run_id}; overnight status {campaign.id} --all",
+    )
 
 
 def _follow(campaign: "Campaign", run: str) -> None:

@@ -2,7 +2,7 @@
 
 import click
 
-from overnight.cli import speak
+from overnight.cli import speak, words
 from overnight.cli.options import common
 
 
@@ -23,7 +23,7 @@ def command(root: str | None, as_json: bool) -> int:
     if done.set_aside is not None:
         speak.say(f"the old database is kept: {done.set_aside}")
     for campaign, runs in done.campaigns:
-        speak.say(f"{campaign}: {runs:,} runs, paused; go on with: overnight resume {campaign}")
+        speak.say(f"{campaign}: {words.plural(runs, 'run')}; starts nothing until: overnight resume {campaign}")
     for problem in done.problems:
         speak.tell(f"warning: not read: {problem}")
     return 0

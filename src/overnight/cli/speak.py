@@ -50,8 +50,12 @@ def say_json(value: Any) -> None:
 def refuse(message: str, hint: str | None, faults: Sequence[tuple[str, Any]], as_json: bool) -> None:
     """An error: for people on stderr, for programs as the document on stdout."""
     if as_json:
-        say_json({"error": message, "hint": hint, "faults": [fault for _, fault in faults]})
-        return
+        try:
+            say_json({"error": message, "hint": hint, "faults": [fault for _, fault in faults]})
+            sys.stdout.flush()
+            return
+        except OSError:  # stdout is what is wrong, or is wrong too: somebody must hear it
+            stop_talking(sys.stdout)
     tell(f"{paint('error:', 'red', sys.stderr)} {message}")
     for words, _ in faults:
         if len(faults) > 1 or message not in words:
@@ -88,28 +92,84 @@ def bold(text: str) -> str:
     return click.style(text, bold=True) if coloured() else text
 
 
-def table(rows: Iterable[Sequence[str]], indent: str = "  ", painted: int | None = None) -> None:
+def columns() -> int | None:
+    """How wide the terminal on stdout is; None where there is none, and a line may be as long as it is."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or None
+    except (OSError, ValueError):
+        return None
+
+
+def say_wrapped(text: str, indent: str = "  ") -> None:
+    """A sentence, broken between words where the terminal would break it anywhere."""
+    width = columns()
+    if width is None or len(indent) + len(text) <= width:
+        say(indent + text)
+        return
+    from textwrap import wrap
+
+    for line in wrap(text, max(20, width - len(indent)), break_long_words=False, break_on_hyphens=False):
+        say(indent + line)
+
+
+def table(
+    rows: Iterable[Sequence[str]],
+    indent: str = "  ",
+    painted: int | None = None,
+    give: Sequence[tuple[int, int]] = (),
+) -> None:
     """Aligned columns; numbers to the right would need a rule, so all stand left. `painted`: the column whose
-    words are states."""
+    words are states. `give`: what becomes narrower in a narrow terminal (see `laid_out`)."""
+    width = columns()
+    for line in laid_out(rows, None if width is None else width - len(indent), give):
+        cells = [state(cell.rstrip(), len(cell)) if i == painted else cell for i, cell in enumerate(line)]
+        say((indent + "  ".join(cell for cell in cells if cell)).rstrip())
+
+
+def laid_out(rows: Iterable[Sequence[str]], room: int | None, give: Sequence[tuple[int, int]]) -> list[list[str]]:
+    """Cells padded to columns, two spaces apart, that fit into `room`. `give`: which columns become narrower, and
+    down to what, in this order. A column with nothing in it has no width."""
     lines = [list(row) for row in rows]
     if not lines:
-        return
+        return []
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    for line in lines:
-        cells = [
-            state(cell, width) if i == painted else cell.ljust(width)
+    for i, least in give:
+        if room is not None:
+            over = sum(widths) + 2 * (sum(width > 0 for width in widths) - 1) - room
+            widths[i] -= max(0, min(over, widths[i] - least))
+    return [
+        [
+            _clipped(cell, width, middle=i == 0).ljust(width)
             for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         ]
-        say((indent + "  ".join(cells)).rstrip())
+        for line in lines
+    ]
 
 
-def flush() -> None:
-    """Get everything out before Python's own shutdown, which would complain about a closed pipe."""
+def _clipped(cell: str, width: int, *, middle: bool) -> str:
+    """A name loses its middle: sweeps tell their runs apart at the end."""
+    if len(cell) <= width:
+        return cell
+    if not middle:
+        return cell[: width - 1] + "…"
+    tail = (width - 1) // 2
+    return f"{cell[: width - 1 - tail]}…{cell[-tail:]}"
+
+
+def flush(code: int = 0) -> int:
+    """Get everything out before Python's own shutdown, which would complain about a closed pipe. Returns `code`, or 4
+    when the answer could not be written: a full disk behind `>` must not look like an answer."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except BrokenPipeError:
             stop_talking(stream)
+        except OSError as problem:
+            stop_talking(stream)
+            if stream is sys.stdout:
+                tell(f"{paint('error:', 'red', sys.stderr)} the answer cannot be written: {problem.strerror}")
+                code = 4
+    return code
 
 
 def stop_talking(stream: TextIO) -> None:
@@ -129,6 +189,10 @@ def _write(stream: TextIO, text: str) -> None:
             stream.flush()
     except BrokenPipeError:
         stop_talking(stream)
+    except OSError:
+        if stream is not sys.stderr:
+            raise
+        stop_talking(stream)  # nobody could hear it
     except UnicodeEncodeError:  # a terminal that knows no UTF-8
         encoding = stream.encoding or "ascii"
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _LIVE_SHOWN = 20
 _LIST_SHOWN = 30
+_GIVE = ((0, 28), (3, 24), (0, 12), (3, 12))  # a row's name and reason, where the terminal is narrow
 _STATES = ("pending", "running", "verifying", "waiting", "held", "succeeded", "failed", "cancelled")
 
 
@@ -66,7 +67,7 @@ def show(campaign: "Campaign") -> None:
         speak.say()
         speak.say(speak.bold("needs you"))
         for need in report.needs:
-            speak.say(f"  {need.what}" + (f": {need.why}" if need.why else ""))
+            speak.say_wrapped(need.what + (f": {need.why}" if need.why else ""))
             if need.command:
                 speak.say(f"      {need.command}")
     for title, lines in (("did by itself", report.did), ("warnings", report.warnings)):
@@ -74,7 +75,7 @@ def show(campaign: "Campaign") -> None:
             speak.say()
             speak.say(speak.bold(title))
             for line in lines:
-                speak.say(f"  {line}")
+                speak.say_wrapped(line)
     if any(report.gpu_hours.values()):
         useful, lost = (report.gpu_hours.get(key, 0.0) for key in ("useful", "lost"))
         speak.say()
@@ -109,34 +110,32 @@ def _live(campaign: "Campaign", report: "StatusReport") -> None:
         return
     speak.say()
     speak.say(speak.bold("now"))
-    speak.table([row(run) for run in live], painted=1)
+    speak.table([row(run) for run in live], painted=1, give=_GIVE)
     total = sum(report.counts.get(state, 0) for state in ("running", "verifying", "waiting"))
     if total > len(live):
         speak.say(f"  … and {total - len(live):,} more: overnight status {report.campaign} --state running")
 
 
 def row(run: "RunReport") -> tuple[str, ...]:
-    """A run on one line: name, state, attempts, progress, rate, last life, why."""
-    progress = run.progress
-    state = "lost" if run.attempt_state == "lost" else run.state
-    quiet = ""
-    if run.quiet_seconds is not None and run.state == "running":
-        quiet = f"life {words.duration(run.quiet_seconds)} ago"
+    """A run on one line: name, state, attempt, how far it is or why it is not, rate, slot, last life."""
+    running = run.state == "running" and run.attempt_state != "lost"
+    quiet = f"life {words.duration(run.quiet_seconds)} ago" if run.quiet_seconds is not None and running else ""
+    reached = words.progress(run)
+    silent = running or run.state in {"succeeded", "pending"}
     return (
         run.run_id,
-        state,
-        words.plural(run.attempts, "attempt"),
-        words.progress(run),
-        words.rate(progress.rate) if progress else "",
+        "lost" if run.attempt_state == "lost" else run.state,
+        f"attempt {run.attempts}" if run.attempts > 1 else "",
+        reached if silent else run.failure_class or run.words,
+        words.rate(run.progress.rate) if run.progress and running else "",
         run.slot or "",
         quiet,
-        run.failure_class or ("" if run.state in {"running", "succeeded", "pending"} else run.words),
     )
 
 
 def _page(report: "StatusReport") -> None:
     headline(report)
-    speak.table([row(run) for run in report.runs], painted=1)
+    speak.table([row(run) for run in report.runs], painted=1, give=_GIVE)
     if report.next_after:
         speak.say(f"more: overnight status {report.campaign} --after {report.next_after}")
 

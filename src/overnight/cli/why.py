@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from overnight.model.reports import AttemptReport, StoryLine, WhyReport
 
 _STORY_SHOWN = 40
+_TEXT_SHOWN = 400  # characters of a message; --json and the log have all of it
 
 
 @click.command("why")
@@ -32,7 +33,7 @@ def _show(report: "WhyReport", full: bool) -> None:
     subject = f"{report.campaign} {report.run_id}".strip()
     speak.say(f"{speak.bold(subject)}  {speak.state(report.state)}")
     if report.words:
-        speak.say(report.words)
+        speak.say_wrapped(report.words, "")
     if report.rule:
         speak.say(f"decided by: {report.rule}")
     if report.remedy:
@@ -44,9 +45,10 @@ def _show(report: "WhyReport", full: bool) -> None:
         speak.say(speak.bold("attempts"))
         speak.table([_attempt(attempt) for attempt in report.attempts])
         for attempt in report.attempts:
-            for text in (attempt.message, attempt.evidence):
+            message, evidence = attempt.message or "", attempt.evidence or ""
+            for text in (evidence,) if message in evidence else (message, evidence):
                 if text:
-                    speak.say(f"  {attempt.n}: {text}")
+                    speak.say_wrapped(f"{attempt.n}: {text[:_TEXT_SHOWN]}{'…' if len(text) > _TEXT_SHOWN else ''}")
     if report.story:
         speak.say()
         speak.say(speak.bold("story"))
@@ -54,7 +56,9 @@ def _show(report: "WhyReport", full: bool) -> None:
         if len(shown) < len(report.story):
             speak.say(f"  … {len(report.story) - len(shown)} earlier lines: --full")
         speak.table(
-            [(line.at, _whose(line, report), line.state, line.words or line.event) for line in shown], painted=2
+            [(line.at, _whose(line, report), line.state, line.words or line.event) for line in shown],
+            painted=2,
+            give=((1, 24), (3, 30)),
         )
 
 

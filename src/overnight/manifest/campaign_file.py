@@ -14,7 +14,7 @@ from overnight.manifest.lines import key_lines
 from overnight.manifest.options import overlay
 from overnight.manifest.placeholders import RESERVED, expand_text, split_words, templates_of, words
 from overnight.manifest.policy import literal, read_policy, required_of
-from overnight.manifest.rows import Rows, Written, axes, read_rows_file, run_tables, toml_text, unfit
+from overnight.manifest.rows import Rows, Written, axes, bytes_of, read_rows_file, run_tables, toml_text, unfit
 from overnight.manifest.specs import safe_name, specs_of
 from overnight.manifest.tables import Table, shown
 from overnight.manifest.warnings import warnings_of
@@ -154,14 +154,8 @@ def _read_file(file: Path | None, cwd: Path, faults: Faults) -> tuple[dict[str, 
             f"{shown_as} holds rows, not a campaign", hint=f"overnight launch --runs {shown_as} -- COMMAND {{column}} …"
         )
         return {}, source
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        hint = "to launch a command without a file put -- before it"
-        faults.add(f"{shown_as} does not exist", hint=hint)
-        return {}, source
-    except OSError as error:
-        faults.add(f"{shown_as} cannot be read: {error.strerror}")
+    raw = bytes_of(path, shown_as, faults, missing_hint="to launch a command without a file put -- before it")
+    if raw is None:
         return {}, source
     try:
         text = raw.decode("utf-8-sig")

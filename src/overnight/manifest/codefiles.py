@@ -19,6 +19,8 @@ _SKIPPED_DIRECTORIES = frozenset(
     }
 )  # fmt: skip
 _SKIPPED_SUFFIXES = (".log", ".pyc", ".swp")
+_ROOT_MARKS = (".state", ".overnight-state.json")  # what a root of campaigns holds beside them
+_OF_A_ROOT = frozenset({"campaigns", *_ROOT_MARKS})
 _SKIPPED_NAMES = frozenset({"nohup.out", ".DS_Store"})
 _NO_REPOSITORY = (b"dubious ownership", b"not a git repository", b"must be run in a work tree")
 
@@ -81,14 +83,28 @@ def list_code(cwd: Path, exclude: Sequence[Path], deadline: Deadline) -> Listing
 
 
 class _Outside:
-    """Paths that do not count: the root of campaigns, the state."""
+    """Paths that do not count: the root of campaigns, the state; other roots that lie there too."""
 
     def __init__(self, exclude: Iterable[Path]) -> None:
         self.paths = tuple(dict.fromkeys(os.path.realpath(path) for path in exclude))
         self._below = tuple(path.rstrip("/") + "/" for path in self.paths)
+        self._roots: dict[str, bool] = {}
 
     def __contains__(self, path: str) -> bool:
         return path in self.paths or path.startswith(self._below)
+
+    def of_a_root(self, top: str, name: str) -> bool:
+        """Whether a file is one of another root's: each of its runs would be a change of everybody's code."""
+        parts = name.split("/")
+        places = (i for i, part in enumerate(parts) if part in _OF_A_ROOT)
+        return any(self._is_root(os.path.join(top, *parts[:i])) for i in places)
+
+    def _is_root(self, directory: str) -> bool:
+        if directory not in self._roots:
+            path = Path(directory)
+            held = (path / "campaigns").is_dir() and any((path / mark).exists() for mark in _ROOT_MARKS)
+            self._roots[directory] = held
+        return self._roots[directory]
 
 
 # --- git ---------------------------------------------------------------------------------------------------
@@ -140,7 +156,7 @@ def _git_listing(directory: str, out: _Outside, deadline: Deadline) -> Listing:
         path = os.path.join(top, name)
         if name.endswith("/"):  # a repository within, which git does not look into
             loose.update(os.path.join(name, inner) for inner in _walk(path, path, out, deadline))
-        elif path not in out and not _written_by_programs(name):
+        elif path not in out and not _written_by_programs(name) and not out.of_a_root(top, name):
             loose.add(name)
     if len(tracked) + len(loose) > MOST_FILES:
         raise CodeProblem(f"{len(tracked) + len(loose):,} files; {MOST_FILES:,} are looked at")
@@ -183,7 +199,10 @@ def _walk(base: str, directory: str, out: _Outside, deadline: Deadline) -> Itera
             continue  # unreadable or just removed: what cannot be read cannot be run either
         if any(entry.name == "pyvenv.cfg" or entry.name == "conda-meta" for entry in found):
             continue  # a virtual environment under any name
+        of_a_root = {"campaigns"} < (_OF_A_ROOT & {entry.name for entry in found})
         for entry in found:
+            if of_a_root and entry.name in _OF_A_ROOT:
+                continue
             if entry.path in out or _written_by_programs(entry.name):
                 continue
             if entry.is_dir(follow_symlinks=False):

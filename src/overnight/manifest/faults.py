@@ -39,6 +39,8 @@ class Faults:
             place = "" if only.file is None else f"{only.file}{f':{only.line}' if only.line else ''}: "
             raise Refusal(place + only.message, only.hint or "nothing was written", faults)
         count = len(self.found) + self.more
+        files = {fault.file for fault in self.found}
+        what = files.pop() or what if len(files) == 1 else what
         raise Refusal(f"{what} has {count:,} faults", "correct them and try again; nothing was written", faults)
 
 

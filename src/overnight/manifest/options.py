@@ -38,6 +38,8 @@ def overlay(
     if command is not None:
         given.append((("command",), list(command), "the command after --"))
     for path, value, option in given:
+        if path in typed:
+            source.faults.add(f"{typed[path]} and {option} name the same thing", hint="keep one of them")
         _put(data, path, value, typed, option, source)
     return source.with_options(typed)
 

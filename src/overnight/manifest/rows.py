@@ -13,6 +13,7 @@ from typing import Any
 from overnight.manifest.faults import Faults, Source
 
 MOST_ROWS = 1_000_000  # a product of axes grows quickly; beyond this it is a mistake
+LARGEST_BYTES = 256 << 20  # a million rows fit; a device that never ends does not
 
 
 class Written(float):
@@ -58,14 +59,31 @@ def read_rows_file(path: Path, shown: str, faults: Faults) -> Rows | None:
     return _csv(text, shown, faults)
 
 
-def _text(path: Path, shown: str, faults: Faults) -> str | None:
+def bytes_of(path: Path, shown: str, faults: Faults, *, missing_hint: str) -> bytes | None:
+    """What is in a file that a person named. A pipe is fine; what never ends (`/dev/zero`) is not."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(LARGEST_BYTES + 1)
     except FileNotFoundError:
-        faults.add(f"{shown} does not exist", hint="the path is relative to the campaign file, or to where you typed")
-        return None
+        faults.add(f"{shown} does not exist", hint=missing_hint)
     except OSError as error:
         faults.add(f"{shown} cannot be read: {error.strerror}")
+    else:
+        if len(data) <= LARGEST_BYTES:
+            return data
+        faults.add(f"{shown} is longer than {LARGEST_BYTES >> 20} MiB", hint="is it the file that was meant?")
+    return None
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _text(path: Path, shown: str, faults: Faults) -> str | None:
+    data = bytes_of(
+        path, shown, faults, missing_hint="the path is relative to the campaign file, or to where you typed"
+    )
+    if data is None:
         return None
     if data[:2] in (b"PK", b"\x1f\x8b"):
         faults.add(f"{shown} is an archive or a spreadsheet, not text", hint="export it as CSV")
@@ -110,7 +128,7 @@ def _csv_rows(reader: Any, shown: str, faults: Faults) -> Rows | None:
                 rows = Rows(shown, columns)
             elif len(record) != len(rows.columns):
                 faults.add(
-                    f"{len(record)} values, but the header has {len(rows.columns)} columns",
+                    f"{_counted(len(record), 'value')}, but the header has {_counted(len(rows.columns), 'column')}",
                     file=shown,
                     line=line,
                     hint='a value with a comma in it is written "in quotes"',

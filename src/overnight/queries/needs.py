@@ -15,6 +15,7 @@ from overnight.store.reading import Setbacks, Tally
 
 LOST_SECONDS = 30 * 60.0  # an attempt lost for longer is shown as needing a person
 _NAMED = 10  # runs that a need lists
+_SAID_SHOWN = 160  # characters of what a failed run said: the line before the one to type is to be read
 _ENDED = frozenset({"succeeded", "failed", "cancelled"})
 _SEE_FIRST = frozenset({"unknown", "crash", "numeric", "gate.failed"})  # the remedy is to look
 _NOT_OURS = frozenset({"cancel", "pause"})  # ended by a person: no setback that was overcome
@@ -117,8 +118,10 @@ def _failed(store: StoreReader, campaign: Campaign, tally: Tally) -> Need:
     known = CLASSES.get(name)
     said = run.failure.message if run is not None and run.failure is not None else ""
     why = f"{names[0]}: {said}" if said and names else (known.meaning if known else name)
+    if len(why) > _SAID_SHOWN:
+        why = why[:_SAID_SHOWN].rstrip() + "…"
     if known is not None and known.remedy:
-        why = f"{why.rstrip('.')}. {_sentence(known.remedy)}"
+        why = f"{why.rstrip('.')}{'' if why.endswith('…') else '.'} {_sentence(known.remedy)}"
     look = name in _SEE_FIRST and names
     command = f"overnight logs {campaign.id} {names[0]}" if look else f"overnight retry {campaign.id} --class {name}"
     return Need(f"{count(tally.runs, 'run')} failed: {name}", why, command, tuple(names))

@@ -1,7 +1,7 @@
 """The supervisor's process: `python -m overnight.supervisor --state DIR --root DIR --keeper-fd N [--watch-only]`.
 
-Exit codes, which the keeper reads: 0 a person asked it to stop, another supervisor holds the root, or its
-database was taken away and only a person can `rebuild` it;
+Exit codes, which the keeper reads: 0 a person asked it to stop, another supervisor holds the root, the state is not
+there any more, or its database was taken away and only a person can `rebuild` it;
 3 its keeper is gone and a new one has been brought up; anything else is its own fault.
 """
 
@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from overnight.store import SqliteStore
+from overnight.supervisor.inbox import StateGone
 from overnight.supervisor.keep import database_lost, keeper_command, lost_words, spawn
 from overnight.supervisor.lock import Lock, Taken
 from overnight.supervisor.waiting import Waiting
@@ -35,6 +36,8 @@ def main() -> int:
     parser.add_argument("--watch-only", action="store_true")
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not options.state.is_dir():
+        return 0
     _log_to(options.state / "supervisor.log")
     try:
         lock = Lock(options.state, watch_only=options.watch_only)
@@ -48,6 +51,9 @@ def main() -> int:
         os.set_inheritable(options.keeper_fd, False)
     try:
         return _supervise(options.root, options.state, keeper, lock, options.watch_only)
+    except StateGone:
+        log.error("%s was removed or replaced; its supervisor goes", options.state)
+        return 0
     except Exception:
         log.exception("the supervisor fails")
         return 1

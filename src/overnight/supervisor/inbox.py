@@ -99,6 +99,10 @@ def poke(state: Path) -> None:
         os.close(descriptor)
 
 
+class StateGone(Exception):
+    """Somebody removed the state, or put another one in its place: what is asked there is asked of another."""
+
+
 class FileInbox:
     """The supervisor's side (see `ports.Inbox`). One reader per state; not thread-safe."""
 
@@ -107,14 +111,21 @@ class FileInbox:
         self._inbox = state / INBOX
         self._inbox.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = str(self._inbox)
+        self._inode = os.stat(self._folder).st_ino
         self._wake = _open_fifo(state / WAKE)
         self._quiet_since: int | None = None  # the folder as it was when it held nothing for us
         self._sweep()
 
     def read(self) -> Sequence[Request]:
         """Whole requests, oldest first. Files that cannot be understood are moved to `rejected/`, with a
-        `.why` beside them, and stop nobody else's request."""
-        changed = os.stat(self._folder).st_mtime_ns
+        `.why` beside them, and stop nobody else's request. Raises `StateGone`."""
+        try:
+            folder = os.stat(self._folder)
+        except FileNotFoundError as problem:
+            raise StateGone(self._folder) from problem
+        if folder.st_ino != self._inode:
+            raise StateGone(self._folder)
+        changed = folder.st_mtime_ns
         if changed == self._quiet_since:
             return ()
         # A file that comes in the same tick of the clock leaves no trace in the folder's time: look once more.

@@ -284,7 +284,9 @@ class Petitions:
             refs = self._refs(campaign.id, request.run_ids)
         else:
             if campaign.state in OVER:
-                raise Refusal(f"{campaign.id} is {campaign.state.value} already")
+                raise Refusal(
+                    f"{campaign.id} has ended already: {campaign.state.value}", f"overnight status {campaign.id}"
+                )
             words = f"{request.by} cancelled the campaign"
             self._ledger.put(replace(campaign, cancelling=words))
             refs = self._of(campaign.id, RunState.RUNNING, RunState.VERIFYING, RunState.WAITING, RunState.HELD)

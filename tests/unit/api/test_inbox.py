@@ -9,7 +9,7 @@ import pytest
 from overnight.model.manifest import Refusal
 from overnight.model.requests import Cancel, Pause, StopSupervisor
 from overnight.supervisor import inbox
-from overnight.supervisor.inbox import FileInbox, new_request_id, submit
+from overnight.supervisor.inbox import FileInbox, StateGone, new_request_id, submit
 
 
 def pause(campaign: str = "bat-1") -> Pause:
@@ -123,3 +123,16 @@ def test_what_dead_clients_left_is_swept(tmp_path: Path) -> None:
     FileInbox(tmp_path).close()
     assert not old.exists()
     assert new.exists()
+
+
+def test_a_state_that_was_replaced_is_not_ours(tmp_path: Path) -> None:
+    """`rm -rf` of a root and a new launch there: the old supervisor took the new one's requests, and answered them
+    into its deleted database; the client waited for two minutes."""
+    box = FileInbox(tmp_path / "state")
+    (tmp_path / "state").rename(tmp_path / "gone")
+    with pytest.raises(StateGone):
+        box.read()
+    submit(tmp_path / "state", pause())
+    with pytest.raises(StateGone):
+        box.read()
+    box.close()

@@ -26,6 +26,10 @@ from standin import StandIn
         (["retry", "nix"], 3, "no campaign", ""),
         (["watch"], 3, "no campaign is active", "overnight launch"),
         (["supervisor", "status"], 3, "there is no root", "--root"),
+        (["supervisor"], 2, "needs a word more", "start, stop, status, restart"),
+        (["rules"], 2, "needs a word more", "overnight rules --help"),
+        (["launch", "--root", "x" * 300, "--", "true"], 2, "too long", ""),
+        (["launch", "--root", "bad\udcff", "--", "true"], 2, "bad\\xff is not UTF-8", "rename"),
         (["supervisor", "dance"], 2, "dance", "overnight supervisor --help"),
         (["classify", "nix.log"], 3, "cannot be read", "stdin"),
         (["init", "nix"], 3, "no folder nix", ""),
@@ -96,6 +100,51 @@ def test_a_reader_that_has_seen_enough_is_no_error(standin: StandIn, overnight: 
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(done.stdout) == 10
+
+
+def in_shell(line: str, **options: object) -> "subprocess.CompletedProcess[str]":
+    """A line of a shell in which `$0` is the command."""
+    command = f'exec {sys.executable} -m overnight "$@"'
+    script = f"o() {{ ( {command} ); }}; {line}"
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, **options)
+
+
+def test_closed_streams_are_no_error(standin: StandIn, overnight: Overnight) -> None:
+    """Guards against a cron job with `>&-` whose answer, or whose database, is a traceback."""
+    assert overnight("launch", "--name", "bat", "--", "true").code == 0
+    for closed in (">&-", "2>&-", "<&-", "<&- >&- 2>&-"):
+        done = in_shell(f"o status bat {closed}")
+        assert done.returncode == 0, (closed, done.stderr)
+        assert done.stderr == ""
+
+
+@pytest.mark.parametrize("json_too", ["", "--json"])
+def test_an_answer_that_cannot_be_written_is_no_answer(standin: StandIn, overnight: Overnight, json_too: str) -> None:
+    """Guards against exit 0, or a traceback, with an empty file on a full disk."""
+    assert overnight("launch", "--name", "bat", "--", "true").code == 0
+    done = in_shell(f"o status bat {json_too} > /dev/full")
+    assert done.returncode == 4
+    assert done.stderr.startswith("error: ")
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_is_gone(tmp_path: Path) -> None:
+    """Guards against "internal: FileNotFoundError" in a shell whose directory somebody removed."""
+    (tmp_path / "gone").mkdir()
+    for verb in ("status", "launch -- true"):
+        done = in_shell(f"cd {tmp_path}/gone; rmdir ../gone; o {verb}; c=$?; mkdir ../gone; exit $c")
+        assert (done.returncode, done.stderr.splitlines()[0]) == (
+            2, "error: the directory that you are in is not there any more",
+        )  # fmt: skip
+
+
+def test_a_root_that_is_a_link_to_nothing(overnight: Overnight, tmp_path: Path) -> None:
+    """Guards against "cannot be made: File exists" for a root that `ls` shows and nobody finds."""
+    (tmp_path / "link").symlink_to(tmp_path / "unmounted")
+    said = overnight("launch", "--root", str(tmp_path / "link"), "--", "true")
+    assert said.code == 2
+    assert f"is a link to {tmp_path / 'unmounted'}, which is not there" in said.err
 
 
 def test_no_colour_where_nobody_looks(standin: StandIn, overnight: Overnight) -> None:

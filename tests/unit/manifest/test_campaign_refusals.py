@@ -238,3 +238,22 @@ def test_any_value_anywhere_is_read_or_refused(launch: Launch, key: str, value: 
         assert refusal.message and refusal.hint
     else:
         assert frozen.runs
+
+
+def test_what_never_ends_is_no_file(launch: Launch) -> None:
+    """`--runs /dev/zero` took all of the memory and then the night."""
+    with pytest.raises(Refusal, match="is longer than 256 MiB"):
+        launch(runs=Path("/dev/zero"), command=["true", "{out_dir}"])
+
+
+def test_the_file_with_the_faults_is_named(launch: Launch, tmp_path: Path) -> None:
+    """`the command line has 2 faults` sent people to look at what they had typed; the faults were in the rows."""
+    (tmp_path / "rows.csv").write_text("run_id,x\n../a,1\nb c,2\n")
+    with pytest.raises(Refusal, match=r"rows\.csv has 2 faults"):
+        launch(runs=Path("rows.csv"), command=["true", "{x}", "{out_dir}"])
+
+
+def test_one_thing_said_twice(launch: Launch) -> None:
+    """`--set command=…` beside `-- …`: one of the two was taken, and nobody was told which."""
+    with pytest.raises(Refusal, match=r"--set limits\.timeout=1h and --timeout name the same thing"):
+        launch(command=["true"], settings=("limits.timeout=1h",), timeout="2h")

@@ -225,3 +225,22 @@ def test_no_patch_without_git(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("x")
     assert code_patch(tmp_path, (), deadline_seconds=LONG) is None
     assert code_patch(tmp_path / "gone", (), deadline_seconds=LONG) is None
+
+
+@pytest.mark.parametrize("mark", [".state", ".overnight-state.json"])
+def test_another_root_is_no_code(repository: Path, tmp_path: Path, mark: str) -> None:
+    """Two campaigns in two roots of one project: every line that one wrote was a change of the other's code."""
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    (plain / "train.py").write_text("a = 1\n")
+    for place in (repository, plain):
+        before = look(place)
+        attempt = place / "other" / "campaigns" / "c-1" / "runs" / "r"
+        attempt.mkdir(parents=True)
+        state = place / "other" / mark
+        state.mkdir() if mark == ".state" else state.write_text("{}")
+        (attempt / "output.csv").write_text("1\n")
+        assert look(place) == before
+        (place / "campaigns").mkdir()  # a folder of that name alone is the user's own
+        (place / "campaigns" / "plan.py").write_text("c = 1\n")
+        assert look(place) != before

@@ -25,7 +25,8 @@ def test_zero_names_the_way_out(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "word"),
     [("45", "no unit"), ("-5m", "negative"), ("5 m", "no duration"), ("", "no duration"), ("m", "no duration"),
-     ("1h30", "no duration"), ("nan", "no duration"), ("9" * 400 + "d", "ten years"), ("1e3s", "no duration")],
+     ("1h30", "no duration"), ("nan", "no duration"), ("9" * 400 + "d", "ten years"), ("1e3s", "no duration"),
+     ("\u0661h", "no duration"), ("\u0663", "no duration")],
 )  # fmt: skip
 def test_refused(text: str, word: str) -> None:
     """A bare 45 was seconds to one reader and minutes to another."""

@@ -1,0 +1,63 @@
+"""Screens: nothing is wider than the terminal it is shown in, and names stay apart."""
+
+import os
+import pty
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+from client_world import Overnight
+from standin import StandIn
+
+from overnight.cli import speak
+
+LONG = "fineweb10B-cvres-mhc-48l-identity-mix-orthostochastic-s"
+GIVE = ((0, 28), (2, 16))
+
+
+def on_a_terminal(columns: int, *arguments: str, **environment: str) -> str:
+    """What `overnight ARGUMENTS` shows on a terminal that wide."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, columns))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "overnight", *arguments], stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs,
+        env={**os.environ, "TERM": "xterm", "NO_COLOR": "1", **environment},
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    try:
+        while piece := os.read(ours, 65536):
+            shown += piece
+    except OSError:  # the other side is closed
+        pass
+    os.close(ours)
+    assert process.wait(60) == 0, shown
+    return shown.decode().replace("\r\n", "\n")
+
+
+def test_a_page_fits_its_terminal(standin: StandIn, overnight: Overnight) -> None:
+    """At 80 columns each row of a real sweep broke into two, and the words of a need in the middle of a word."""
+    Path("s.csv").write_text("run_id,x\n" + "".join(f"{LONG}{n},{n}\n" for n in range(1337, 1341)))
+    assert overnight("launch", "--runs", "s.csv", "--name", "bat", "--", "true", "{x}", "{out_dir}").code == 0
+    standin.ends(failing={f"{LONG}{n}": "code" for n in (1337, 1338)})
+    lines = on_a_terminal(80, "status", "bat", "--all").splitlines()
+    rows = [line for line in lines if line.startswith("  fineweb")]
+    assert len(rows) == 4
+    assert [row for row in lines if len(row) > 80 and "/campaigns/" not in row] == []
+    assert all(f"s{n}" in row for n, row in zip(range(1337, 1341), rows, strict=True)), rows
+    need = on_a_terminal(72, "status", "bat").split("needs you\n")[1].split("\n      overnight")[0]
+    assert len(need.splitlines()) > 1
+    assert all(len(line) <= 72 and line.startswith("  ") for line in need.splitlines())
+    assert f"{LONG}1340" in overnight("status", "bat", "--all").out, "a pipe gets whole names"
+
+
+def test_columns_give_way_in_order() -> None:
+    """A clipped name loses its middle: the seed at its end is what tells runs apart."""
+    rows = [(f"{LONG}1337", "", "network: again in 41 s (after an outage)"), ("b", "", "x")]
+    assert speak.laid_out(rows, None, GIVE)[0] == [rows[0][0], "", rows[0][2]]
+    line = speak.laid_out(rows, 50, GIVE)[0]
+    assert [len(cell) for cell in line] == [28, 0, 20]
+    assert line[0].endswith("ostochastic-s1337"[-13:]) and "…" in line[0]
+    assert line[2].endswith("…")
+    assert [len(cell) for cell in speak.laid_out(rows, 10, GIVE)[0]] == [28, 0, 16]
