@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import classifier
 import dispatch
 import idle
 import kills
@@ -25,6 +26,7 @@ ALL = {
     "idle": (idle.measure, "1,000 live runs, nothing happens"),
     "kills": (kills.measure, "The supervisor is killed under load"),
     "startup": (startup.measure, "Start-up"),
+    "classifier": (classifier.measure, "The failure classifier"),
 }
 
 

@@ -1,7 +1,7 @@
 """One pass over a log: the lines that rules match, and where tracebacks begin. Memory is bounded whatever the log."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 
 from overnight.failures.lines import LINE_BYTES, MILD, SURVIVED, clean
@@ -12,7 +12,8 @@ from overnight.failures.source import Source
 BLOCK_BYTES = 512 << 10  # fits a core's cache
 KEEP = 60  # events kept per rule at either end of the log
 _TRACEBACKS = 200  # the same for tracebacks
-_TIRED = 20_000  # after so many lines in vain a literal is looked at in the last part of the log only
+_TIRED = 20_000  # after so many lines in vain, or hints, a literal is looked at in the last part of the log only
+_SATED = 100_000  # the same after so many lines of any kind: the first and the last of them are kept anyway
 _WARY = 300  # after so many looks, a line that differs from an earlier one in nothing but digits is taken for it
 _SHAPES = 4096
 _DIGITS = b"0123456789"
@@ -66,7 +67,7 @@ class Scan:
 def scan(source: Source, rules: RuleSet) -> Scan:
     """Look at every byte once."""
     gaze = _Gaze(source, rules)
-    for block, base, hits in _blocks(source, gaze.literals):
+    for block, base, hits in _blocks(source, gaze.literals, gaze.tired):
         index = 0
         while index < len(hits):
             start, end = _line_start(block, hits[index][1]), _line_end(block, hits[index][1])
@@ -89,6 +90,7 @@ class _Gaze:
         self.found: dict[str, Ends] = {}
         self.heads: list[int] = []
         self.late_heads: deque[int] = deque(maxlen=_TRACEBACKS)
+        self.tired: set[int] = set()  # literals that are no longer looked at, but in the last part
         self._source, self._rules = source, rules
         self._mark = len(rules.literals)
         self._looks = [0] * len(self.literals)  # lines looked at, by literal
@@ -104,8 +106,6 @@ class _Gaze:
         if self._mark in literals:
             literals.remove(self._mark)
             (self.heads if len(self.heads) < _TRACEBACKS else self.late_heads).append(offset)
-        if offset < self._source.size - _TAIL_BYTES:
-            literals = {literal for literal in literals if self._vain[literal] < _TIRED}
         if not literals:
             return
         raw = bytes(raw)
@@ -116,7 +116,9 @@ class _Gaze:
                 self._shapes[raw.translate(None, _DIGITS)] = (event.rule, event.strength) if event else None
         for each in literals:
             self._looks[each] += 1
-            self._vain[each] += event is None
+            self._vain[each] += event is None or event.strength == HINT
+            if self._vain[each] >= _TIRED or self._looks[each] >= _SATED:
+                self.tired.add(each)
         if event is not None:
             self.found.setdefault(event.rule.name, Ends()).add(event)
 
@@ -135,10 +137,10 @@ class _Gaze:
         return Event(offset, offset + len(raw), line.text, line.rank, was[0], message, was[1]), True
 
 
-def _blocks(source: Source, literals: tuple[bytes, ...]) -> Iterator[tuple[Buffer, int, list[Hit]]]:
+def _blocks(source: Source, literals: tuple[bytes, ...], tired: Set[int]) -> Iterator[tuple[Buffer, int, list[Hit]]]:
     """Blocks with enough around them for whole lines; each hit comes with exactly one block.
 
-    A block is only good until the next one is asked for.
+    A block is only good until the next one is asked for. Hits of `tired` literals come from the log's last part only.
     """
     find = finder(literals)
     buffer = bytearray(min(BLOCK_BYTES, source.size) + 2 * LINE_BYTES)
@@ -150,7 +152,8 @@ def _blocks(source: Source, literals: tuple[bytes, ...]) -> Iterator[tuple[Buffe
             return
         block: Buffer = buffer if size == len(buffer) else bytes(buffer[:size])
         low, high = at - base, at - base + BLOCK_BYTES
-        hits = [hit for hit in find(block) if low <= hit[1] < high]
+        deaf = tired if at + BLOCK_BYTES < source.size - _TAIL_BYTES else frozenset[int]()
+        hits = [hit for hit in find(block) if low <= hit[1] < high and hit[0] not in deaf]
         if hits:
             hits.sort(key=lambda hit: hit[1])
             yield block, base, hits

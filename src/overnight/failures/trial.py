@@ -24,7 +24,7 @@ def slow(pattern: str, literals: Sequence[str]) -> bool:
     """Whether the pattern takes too long on a line made to hurt it: much of what it looks for, and a bad end."""
     compiled = re.compile(pattern)
     try:
-        for line in _lines(pattern, literals):
+        for line in hostile_lines(pattern, literals):
             signal.setitimer(signal.ITIMER_VIRTUAL, CPU_SECONDS)
             compiled.search(line)
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
@@ -35,7 +35,8 @@ def slow(pattern: str, literals: Sequence[str]) -> bool:
     return False
 
 
-def _lines(pattern: str, literals: Sequence[str]) -> Iterator[str]:
+def hostile_lines(pattern: str, literals: Sequence[str]) -> Iterator[str]:
+    """Lines made of what the pattern itself looks for, again and again, with a literal of its rule in the middle."""
     own = [*literals[:3], *re.findall(r"[A-Za-z]{2,}|\d{2,}", pattern), *re.findall(r"[A-Za-z0-9:;,_#]", pattern)]
     for seed in dict.fromkeys((*_SEEDS, *list(dict.fromkeys(own))[:_DERIVED])):
         filling = (seed * HALF_LINE)[:HALF_LINE]

@@ -1,11 +1,13 @@
 """The rules' own examples: a wrong class costs a night (never) or minutes (retry)."""
 
 import re
+import time
 
 import pytest
 
-from overnight.failures import Outcome, classify, explain, load_rules
-from overnight.failures.rules import RULES_DIR, SAID, Examples, read_examples
+from overnight.failures import Outcome, classify, explain, lines, load_rules, story, tracebacks
+from overnight.failures.rules import RULES_DIR, SAID, Examples, either, read_examples
+from overnight.failures.trial import hostile_lines
 
 FILES = sorted(RULES_DIR.glob("*.toml"))
 EXAMPLES: dict[str, Examples] = {name: examples for path in FILES for name, examples in read_examples(path).items()}
@@ -49,3 +51,26 @@ def test_patterns_compile_and_groups_fill_their_messages() -> None:
             re.compile(pattern)
         for group in re.findall(r"{(\w+)}", rule.message):
             assert group == "line" or any(f"(?P<{group}>" in pattern for pattern in rule.written.pattern)
+
+
+def test_no_pattern_is_slow_on_lines_made_of_its_own_words() -> None:
+    """`ibv\\w*` before a bounded gap was quick on every line but one full of `ibv`, which took two seconds."""
+    ours = [
+        (f"{module.__name__}.{name}", pattern, ())
+        for module in (lines, story, tracebacks)
+        for name, pattern in vars(module).items()
+        if isinstance(pattern, re.Pattern) and isinstance(pattern.pattern, str)
+    ]
+    rules = [
+        (f"{rule.name}.{key}", either([pattern]), tuple(rule.written.find))
+        for rule in load_rules().rules
+        for key in ("pattern", "unless", "near", "away")
+        for pattern in getattr(rule.written, key)
+    ]
+    assert len(rules) > 500
+    for name, pattern, literals in (*ours, *rules):
+        ask = pattern.match if name.endswith("tracebacks._EXCEPTION") else pattern.search  # as they are asked
+        for line in hostile_lines(pattern.pattern, literals):
+            began = time.thread_time()
+            ask(line)
+            assert time.thread_time() - began < 0.25, f"{name}: {line[:20]!r}"

@@ -126,6 +126,17 @@ def test_memory_is_bounded_by_rules_not_by_lines() -> None:
         assert len(scan(source, load_rules()).events) <= 2 * KEEP
 
 
+def test_a_storm_of_warnings_hides_neither_a_root_in_it_nor_the_end() -> None:
+    """A million retries, no two alike, cost a minute; looking at fewer of them must not lose what they surround."""
+    words = [f"{a}{b}{c}" for a in "abcdefghij" for b in "klmnopqrst" for c in "uvwxyz"]
+    storm = "".join(f"WARNING: Retrying after ConnectionError: /objects/{w}{v}\n" for w in words for v in words[:100])
+    assert classify(storm.encode() + OOM + storm.encode(), FAILED).name == "oom.gpu"
+    last = b"requests.exceptions.ConnectionError: HTTPSConnectionPool(host='a', port=443): Max retries exceeded\n"
+    trace = b'Traceback (most recent call last):\n  File "t.py", line 1, in f\n    get()\n'
+    found = classify(storm.encode() + trace + last, FAILED)
+    assert (found.name, found.evidence and found.evidence.line) == ("network", storm.count("\n") + 4)
+
+
 def test_both_matchers_find_the_same() -> None:
     """Where the fast library is not installed, only the speed may differ."""
     literals = load_rules().literals
