@@ -26,6 +26,7 @@ OUTSIDE = frozenset(
 _BY_HARDWARE = frozenset({"cuda.error", "nccl.error", "nccl.timeout", "crash", "code", "unknown", "gpu.driver"})
 _KERNEL = frozenset({"gpu.hardware", "oom.host", "disk.io", "disk.full", "cuda.error", "crash"})
 _NEAR_END_LINES = 40
+TOLD_TO_END = "agent-told-to-end"  # the rule of a launcher's word for a signal that it was sent
 _CLOSE_BYTES = 20_000  # what is told of one failure stands within this
 
 
@@ -189,8 +190,11 @@ def _without_root(sources: Sequence[tuple[str | None, Source]], case: _Case, out
     if strong is not None:
         return _explained(sources, case, strong)
     fallbacks = case.fallbacks()
-    telling = [event for event in case.consequences() if event.rule.cls != "unknown"]
-    for event in sorted(telling, key=_order):
+    telling = sorted((event for event in case.consequences() if event.rule.cls != "unknown"), key=_order)
+    told = [event for event in case.consequences() if event.rule.name == TOLD_TO_END]
+    if told and (not telling or min(told, key=_order).order < telling[0].order):
+        telling = [min(told, key=_order)]  # what its workers printed while they were ended is no cause
+    for event in telling:
         return _verdict(sources, case, event)
     for event in sorted(fallbacks, key=lambda event: (event.rule.cls == "unknown", event.order)):
         return _verdict(sources, case, event)

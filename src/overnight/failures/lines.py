@@ -15,6 +15,8 @@ _PREFIXES = re.compile(
   | (?P<rank3>\d{1,5}):[ ]                                                        # srun --label
   | (?P<rank9>\d{1,5}):(?=\s{2,}|Traceback|[A-Z]\w+(?:Error|Exception))           # the same, narrow
   | \[\d+,(?P<rank4>\d+)\]<std(?:err|out)>:[ ]?                                   # mpirun --tag-output
+  | (?:[A-Z][a-z]{2}[ ]){2}[ ]?\d{1,2}[ ]\d\d:\d\d:\d\d[ ]\d{4}\[(?P<rank8>\d+)\]<std(?:err|out)>:[ ]?    # horovodrun
+  | \d{1,3}(?:\.\d{1,3}){3}[ ]\[(?P<rank10>\d+)\][ ]                              # TPU pods
   | \[\d+,mpirank:(?P<rank7>\d+)[^\]]{0,40}\]<std(?:err|out)>:[ ]?                       # SageMaker
   | \d{1,9}\.\d+s\t\d+\t                                                              # Kaggle
   | [A-Z][a-z]{2}[ ]{1,2}\d{1,2}[ ]\d\d:\d\d:\d\d[ ]\S{1,60}[ ]\S{1,60}\[\d+\]:[ ]         # the journal

@@ -19,6 +19,7 @@ _SPECIFIC_WEIGHT = 30
 _CLOSING_BYTES, _CLOSING_LINES = 8192, 12
 _EXCEPTION_LINE = re.compile(r"^(?:[a-z_]\w*\.)*[A-Z]\w*(?:Error|Exception)(?:: .|$)")
 
+LAUNCHER = "child-failed"  # the rule of a launcher's word for a worker that failed
 LATE_STORE = "store-lost-late"  # what a rendezvous' failure is once steps were made
 UNNAMED = "python-exception"  # the rule of an exception that no other rule knows
 
@@ -48,9 +49,19 @@ def _in_its_time(source: Source, event: Event, rules: RuleSet) -> Event:
 
 
 def _closing(source: Source, events: list[Event], rules: RuleSet) -> Event | None:
-    """An exception's line at the very end of a log whose traceback is not there, and that no rule knows."""
-    low = max(0, source.size - _CLOSING_BYTES)
-    tail = source.read_at(low, _CLOSING_BYTES)
+    """An exception's line at the very end of a log, or of what came before the launcher's own words, whose traceback
+    is not there and that no rule knows."""
+    launcher = [event.offset for event in events if event.rule.name == LAUNCHER]
+    for end in (source.size, min(launcher, default=source.size)):
+        found = _exception_before(source, end, events, rules)
+        if found is not None:
+            return found
+    return None
+
+
+def _exception_before(source: Source, end: int, events: list[Event], rules: RuleSet) -> Event | None:
+    low = max(0, end - _CLOSING_BYTES)
+    tail = source.read_at(low, end - low)
     for raw in tail.split(b"\n")[-_CLOSING_LINES:]:
         line = clean(raw)
         if not _EXCEPTION_LINE.match(line.text):

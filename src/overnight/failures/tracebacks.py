@@ -11,6 +11,9 @@ _WINDOW_BYTES = 64 << 10
 _MESSAGE_LINES = 9
 _BARE_LINES = 12  # after a header without one frame: the words were quoted, or ranks are mixed beyond repair
 
+_MARGIN_CHARS = 160
+_GLUED_RANK = re.compile(r"\[rank(\d+)\]:? ?$")
+
 _HEAD = "Traceback (most recent call last)"
 _CHAIN = re.compile(
     r"During handling of the above exception, another exception occurred"
@@ -98,21 +101,26 @@ class Traceback:
 def parse(source: Source, offset: int) -> Traceback:
     """Read the traceback whose header's line begins at `offset`. Lines of other ranks between its own are skipped."""
     raw = source.read_at(offset, _WINDOW_BYTES)
-    head = clean(raw[: _end_of_line(raw, 0)])
-    parsed = Traceback(
-        offset, -1, offset, offset + _end_of_line(raw, 0), "", "", head.rank, _line_before(source, offset)
-    )
     at = _end_of_line(raw, 0) + 1
-    indent = head.text[: len(head.text) - len(head.text.lstrip())]  # torchelastic's summary quotes it so
+    head = clean(raw[: at - 1])
+    before = head.text.partition(_HEAD)[0]
+    rank = head.rank or _rank_in(before)
+    parsed = Traceback(offset, -1, offset, offset + at - 1, "", "", rank, _line_before(source, offset))
+    margin = _margin(before, raw[at:])
     frames: list[str] = []
     framed, after, bare = False, 0, 0
     while at < len(raw):
         stop = _end_of_line(raw, at)
         line = clean(raw[at:stop])
-        text, here = line.text.removeprefix(indent), at
+        text, here = line.text, at
         at = stop + 1
-        if line.rank and head.rank and line.rank != head.rank:
+        if line.rank and rank and line.rank != rank:
             continue
+        if margin is not None:
+            found = margin.match(text)
+            if found is None and parsed.exception_at < 0 and before.strip():
+                continue  # another logger's line
+            text = text[found.end() :] if found else text
         if _is_frame(text):
             framed = True
             if parsed.exception_at >= 0 and text.lstrip().startswith('File "') and after <= 2:
@@ -131,7 +139,7 @@ def parse(source: Source, offset: int) -> Traceback:
                 parsed.kind, parsed.message = match["type"], (match["message"] or "").strip()
                 parsed.end, after = offset + stop, 0
                 parsed.chained = _WRAPPER.search(text) is not None
-            elif text.startswith(_HEAD) and not head.rank:
+            elif text.startswith(_HEAD) and not rank:
                 continue
             elif framed and text and not _is_frame(text) and len(frames) > 400:
                 break
@@ -152,6 +160,22 @@ def parse(source: Source, offset: int) -> Traceback:
     parsed.retried = _RETRIED.search(_after(source, parsed.exception_end)) is not None
     parsed.first_frame = next((frame for frame in frames if frame.strip()), "")
     return parsed
+
+
+def _rank_in(before: str) -> str:
+    """The rank in front of a header that stands behind a progress bar, on the bar's line."""
+    found = _GLUED_RANK.search(before)
+    return found[1] if found else ""
+
+
+def _margin(before: str, below: bytes) -> re.Pattern[str] | None:
+    """What a logger or a quotation puts before the header and before the lines below it too; None: nothing."""
+    if not before or len(before) > _MARGIN_CHARS:
+        return None
+    words = before.rstrip()
+    margin = re.compile(re.sub(r"\d+", r"\\d+", re.escape(words)) + "[ ]?" if words else before)
+    lines = [clean(line).text for line in below[:2000].split(b"\n")[:3]]
+    return margin if any(margin.match(line) for line in lines) else None
 
 
 def _after(source: Source, offset: int) -> str:
