@@ -97,6 +97,13 @@ SURVIVED = re.compile(
     r"|instead of failing|using cached|(?:halving|reducing|decreasing|lowering) (?:the )?batch"
 )
 
+# … and one that says this did not, whatever else stands in the line.
+GAVE_UP = re.compile(
+    r"(?i)\bgiv(?:ing|en) up\b|\bgave up\b|no more (?:retries|attempts)|out of retries"
+    r"|(?:retries|attempts|retry|budget) (?:were |was )?(?:exhausted|exceeded|failed)|exhausted (?:all |its )?(?:retries|attempts)"
+    r"|\battempt (?P<last>\d{1,4}) ?(?:/|of) ?(?P=last)\b|after \d+ (?:retries|attempts|tries)|final attempt"
+)
+
 # A level below error in front of the words. NCCL knows no level above WARN.
 MILD = re.compile(
     r"^(?!.{0,80}NCCL WARN).{0,70}?(?:\b(?:WARN|WARNING|INFO|DEBUG|NOTICE)\b|\b(?:[Ww]arning|info|debug)\b[\]:|])"

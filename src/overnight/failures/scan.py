@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 
-from overnight.failures.lines import LINE_BYTES, MILD, SURVIVED, clean
+from overnight.failures.lines import GAVE_UP, LINE_BYTES, MILD, SURVIVED, clean
 from overnight.failures.matcher import Buffer, Hit, finder
 from overnight.failures.rules import FATAL, HINT, SAID, Rule, RuleSet
 from overnight.failures.source import Source
@@ -208,7 +208,7 @@ def around(source: Source, start: int, end: int) -> str:
 def _strength(rule: Rule, text: str) -> int:
     if rule.hardy or rule.role == "consequence":
         return rule.strength
-    if SURVIVED.search(text):
+    if SURVIVED.search(text) and not GAVE_UP.search(text):
         return HINT
     if rule.strength == FATAL:
         return FATAL

@@ -67,10 +67,15 @@ def _exception_before(source: Source, end: int, events: list[Event], rules: Rule
         if not _EXCEPTION_LINE.match(line.text):
             continue
         at = low + tail.rfind(raw)
-        if not any(event.offset <= at <= event.end for event in events):
+        if not any(event.offset <= at <= event.end or _named_from(event, at) for event in events):
             rule = rules.by_name[UNNAMED]
             return Event(at, at + len(raw), line.text, line.rank, rule, line.text[:300], SAID, raised=True)
     return None
+
+
+def _named_from(event: Event, at: int) -> bool:
+    """Whether the event is of the exception's own message, or later."""
+    return event.offset >= at and event.rule.role == "root" and event.strength >= SAID
 
 
 def _outside_frames(events: list[Event], blocks: list[Traceback]) -> list[Event]:
