@@ -100,7 +100,8 @@ SURVIVED = re.compile(
 # … and one that says this did not, whatever else stands in the line.
 GAVE_UP = re.compile(
     r"(?i)\bgiv(?:ing|en) up\b|\bgave up\b|no more (?:retries|attempts)|out of retries"
-    r"|(?:retries|attempts|retry|budget) (?:were |was )?(?:exhausted|exceeded|failed)|exhausted (?:all |its )?(?:retries|attempts)"
+    r"|(?:retries|attempts|retry|budget) (?:were |was )?(?:exhausted|exceeded|failed)"
+    r"|exhausted (?:all |its )?(?:retries|attempts)"
     r"|\battempt (?P<last>\d{1,4}) ?(?:/|of) ?(?P=last)\b|after \d+ (?:retries|attempts|tries)|final attempt"
 )
 
