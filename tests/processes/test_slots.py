@@ -291,8 +291,8 @@ def test_a_directory_that_was_tidied_away_is_made_again(tmp_path: Path, book: Sl
 
 def test_the_directory_is_the_hosts_unless_said_otherwise() -> None:
     """Two roots of one user with a slots directory each: every GPU twice."""
-    assert slots_home({}) == Path("/var/tmp/overnight-slots")
-    assert slots_home({"OVERNIGHT_SLOTS_DIR": "/run/slots"}) == Path("/run/slots")
+    assert slots_home({}) == "/var/tmp/overnight-slots"
+    assert slots_home({"OVERNIGHT_SLOTS_DIR": "/run/slots"}) == "/run/slots"
 
 
 def test_many_slots_in_use_do_not_slow_the_next_one(book: SlotBook) -> None:

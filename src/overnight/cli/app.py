@@ -27,6 +27,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "pause": ("repair", "Start nothing new."),
     "resume": ("repair", "Let a paused campaign or held runs go on."),
     "cancel": ("repair", "End runs, or a whole campaign."),
+    "slots": ("repair", "The GPUs of this host: look, drain, release."),
     "supervisor": ("machine", "The process that watches: start, stop, status, restart."),
     "rebuild": ("machine", "Make the database anew from the files of a root."),
     "classify": ("machine", "Name the failure that a log shows."),
@@ -111,7 +112,7 @@ def behind_the_verb(arguments: list[str]) -> list[str]:
             break
     if not common or not rest or rest[0] not in VERBS:
         return arguments
-    words = 2 if rest[0] in ("supervisor", "rules") else 1
+    words = 2 if rest[0] in ("supervisor", "rules") or rest[:2] in (["slots", "drain"], ["slots", "release"]) else 1
     return [*rest[:words], *common, *rest[words:]]
 
 

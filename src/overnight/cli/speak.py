@@ -22,6 +22,11 @@ COLOURS = {
     "cancelled": "bright_black",
     "pending": "bright_black",
     "active": "cyan",
+    "free": "green",
+    "busy": "cyan",
+    "checking": "yellow",
+    "drained": "yellow",
+    "quarantined": "red",
 }
 
 

@@ -8,7 +8,6 @@ import socket
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from pathlib import Path
 
 from overnight.executors import course
 from overnight.executors.gpus import MemoryWatch
@@ -45,7 +44,7 @@ class LocalExecutor:
         self,
         clock: Clock,
         keeper_socket: socket.socket | None,
-        slots_dir: Path,
+        slots_dir: str | os.PathLike[str],
         *,
         memory: MemoryWatch | None = None,
     ) -> None:

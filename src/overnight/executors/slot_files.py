@@ -12,10 +12,8 @@ import os
 import pwd
 import re
 import stat
-import threading
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Literal
 
 from overnight.model.codec import Struct, from_json, to_json
@@ -24,18 +22,18 @@ MARKS: tuple["MarkKind", ...] = ("quarantine", "drain")
 MarkKind = Literal["quarantine", "drain"]
 _TENANT_BYTES = 1024
 _MARK_BYTES = 65_536
-_KEY = re.compile(r"cpu-\d+|gpu-[A-Za-z0-9._-]+")
-_NO_KEYS = tuple(f".{kind}" for kind in MARKS)
+_KEY = re.compile(r"cpu-\d+|gpu-[A-Za-z0-9_-]+(\.share-\d+)?")
+_MARKED = re.compile(rf"\.({'|'.join(MARKS)})$")
 
 
-def slots_home(env: Mapping[str, str]) -> Path:
+def slots_home(env: Mapping[str, str]) -> str:
     """The host's directory of slots: $OVERNIGHT_SLOTS_DIR, else one that all users share."""
-    return Path(env.get("OVERNIGHT_SLOTS_DIR") or "/var/tmp/overnight-slots")
+    return env.get("OVERNIGHT_SLOTS_DIR") or "/var/tmp/overnight-slots"
 
 
 def gpu_key(entry: str, uuid: str | None) -> str:
     """The name of a GPU's lock file: its UUID, else the entry as written."""
-    return "gpu-" + re.sub(r"[^A-Za-z0-9._-]", "_", uuid or entry)
+    return "gpu-" + re.sub(r"[^A-Za-z0-9_-]", "_", uuid or entry)
 
 
 def user_name() -> str:
@@ -94,8 +92,8 @@ class Mark(Struct, frozen=True):
 class SlotFiles:
     """Takes locks, writes marks. Never waits."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = str(directory)
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self.directory = os.fspath(directory)
         self._user = user_name()
         self._ready = False
 
@@ -158,13 +156,30 @@ class SlotFiles:
                     return fd
             os.close(fd)
 
+    def held(self, key: str) -> tuple[bool, Tenant]:
+        """(whether somebody holds the lock, who has or last had it), without being in anybody's way for longer than a
+        system call. Raises OSError."""
+        try:
+            fd = os.open(f"{self.directory}/{key}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return False, Tenant()
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, fcntl.LOCK_UN)
+            return False, read_tenant(fd)
+        except BlockingIOError:
+            return True, read_tenant(fd)
+        finally:
+            os.close(fd)
+
     def known(self) -> list[str]:
-        """Keys of all slots that were ever used here."""
+        """Keys of all slots that were ever used or set aside here."""
         try:
             names = os.listdir(self.directory)
         except FileNotFoundError:
             return []
-        return sorted(name for name in names if _KEY.fullmatch(name) and not name.endswith(_NO_KEYS))
+        keys = (_MARKED.sub("", name) for name in names)
+        return sorted({key for key in keys if _KEY.fullmatch(key)})
 
     # --- marks ---------------------------------------------------------------------------------------------
 
@@ -175,7 +190,7 @@ class SlotFiles:
         if kind == "quarantine" and self.marked(kind, key) is not None:
             return
         final = f"{self.directory}/{key}.{kind}"
-        temporary = f"{final}.{os.getpid()}.{threading.get_ident()}"
+        temporary = f"{final}.{os.getpid()}.{time.monotonic_ns()}"
         data = to_json(Mark(slot, self._user, time.time(), why, until))
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:

@@ -5,7 +5,6 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from overnight.executors.gpus import Memory, MemoryWatch
 from overnight.executors.release import ReleaseChecks
@@ -27,7 +26,10 @@ class SlotBook:
     """Takes and gives up slots. Never waits. Not thread-safe: its executor locks."""
 
     def __init__(
-        self, directory: Path, memory: MemoryWatch | None = None, now: Callable[[], float] = time.monotonic
+        self,
+        directory: str | os.PathLike[str],
+        memory: MemoryWatch | None = None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._files = SlotFiles(directory)
         self._memory, self._now = memory, now

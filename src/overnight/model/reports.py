@@ -210,3 +210,31 @@ class LossReport(Struct, frozen=True):
     gpu_hours_lost: float
     lines: tuple[LossLine, ...]
     unread: tuple[UnreadRoot, ...] = ()
+
+
+class SlotLine(Struct, frozen=True):
+    """One slot of this host. `state`: free, busy, checking (its last attempt is gone, its memory not yet proven back),
+    drained or quarantined. `run_id` and `attempt` are of who holds it, or held it last while it is checked."""
+
+    slot: str  # `gpu:0`, `gpu:0#1` (a share of it), `cpu:3`
+    key: str  # the name of its lock file
+    state: str
+    uuid: str | None = None
+    campaign: str | None = None
+    run_id: str | None = None
+    attempt: int | None = None
+    user: str | None = None  # who holds it, or set it aside
+    since: str | None = None
+    until: str | None = None  # a drain ends by itself then
+    memory_used: int | None = None  # bytes
+    memory_total: int | None = None
+    reason: str = ""
+    command: str | None = None  # what a person can type about it
+
+
+class SlotsReport(Struct, frozen=True):
+    """All GPUs of this host, and its CPU slots that are in use."""
+
+    host: str
+    directory: str
+    slots: tuple[SlotLine, ...]

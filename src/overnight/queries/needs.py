@@ -1,5 +1,6 @@
 """The morning's two questions: what needs a person, and what was done without one."""
 
+import os
 import time
 
 from overnight.model.campaign import Campaign
@@ -9,6 +10,7 @@ from overnight.model.states import RunState
 from overnight.model.time import Moment, elapsed
 from overnight.ports import RunRef
 from overnight.queries.holder import boot_id
+from overnight.queries.slots import quarantined
 from overnight.queries.words import count, duration
 from overnight.store import StoreReader
 from overnight.store.reading import Setbacks, Tally
@@ -50,6 +52,7 @@ def needs(
     """Most pressing first, each with the command to type."""
     unfinished = sum(t.runs for t in tallies if t.state not in _ENDED)
     found = [*_of_the_supervisor(unfinished, supervisor), *_of_a_pause(campaign, tallies)]
+    found += quarantined(campaign, os.environ)
     for tally in tallies:
         if tally.state == "held":
             found.append(_held(store, campaign, tally))

@@ -1,5 +1,7 @@
 """Why a run, or a campaign, is as it is."""
 
+import os
+
 from overnight.core.ending import ended_by
 from overnight.model.campaign import Campaign, StoryEntry
 from overnight.model.classes import CLASSES
@@ -8,6 +10,7 @@ from overnight.model.run import Attempt, Run
 from overnight.model.states import AttemptState, RunState
 from overnight.ports import RunRef
 from overnight.queries.find import one_run, record
+from overnight.queries.slots import quarantined
 from overnight.queries.words import count, iso
 from overnight.store import StoreReader
 
@@ -48,8 +51,15 @@ def why_campaign(store: StoreReader, campaign: str) -> WhyReport:
             rule=None,
             attempts=(),
             story=tuple(_line(entry) for entry in entries),
-            next=f"overnight resume {campaign}" if found.paused or found.counts.get("held") else None,
+            next=_next_of_all(found),
         )
+
+
+def _next_of_all(campaign: Campaign) -> str | None:
+    if campaign.paused or campaign.counts.get("held"):
+        return f"overnight resume {campaign.id}"
+    aside = quarantined(campaign, os.environ)
+    return aside[0].command if aside else None
 
 
 def _sentence(store: StoreReader, campaign: Campaign, run: Run) -> str:
@@ -94,6 +104,8 @@ def _next(campaign: Campaign, run: Run) -> str | None:
         return f"overnight resume {campaign.id} {run.run_id}"
     if run.state == RunState.PENDING and campaign.paused:
         return f"overnight resume {campaign.id}"
+    if run.state == RunState.PENDING and (aside := quarantined(campaign, os.environ)):
+        return aside[0].command
     if run.state == RunState.FAILED:
         return f"overnight retry {campaign.id} {run.run_id}"
     if newest is not None and newest.state == AttemptState.LOST:

@@ -3,12 +3,13 @@
 import night
 import pytest
 
-from overnight.model.campaign import StoryEntry
+from overnight.executors.slot_files import SlotFiles
+from overnight.model.campaign import Device, StoryEntry
 from overnight.model.codec import replace
-from overnight.model.reports import NoSuchThing
+from overnight.model.reports import NoSuchThing, SupervisorReport
 from overnight.model.states import AttemptState, RunState
 from overnight.ports import Batch
-from overnight.queries import why, why_campaign
+from overnight.queries import status, why, why_campaign
 from overnight.store import SqliteStore
 
 S = RunState
@@ -78,3 +79,21 @@ def test_a_campaign(store):
     assert report.words == "auth is shown by three runs: 1 held, 1 pending"
     assert report.next == f"overnight resume {night.ID}"
     assert [(line.words, line.run_id) for line in report.story] == [(words, "")]
+
+
+def test_a_quarantined_gpu_needs_a_person(store, tmp_path, monkeypatch):
+    """Guards against seven GPUs that work on while the eighth waits for somebody to be told."""
+    monkeypatch.setenv("OVERNIGHT_SLOTS_DIR", str(tmp_path))
+    devices = (Device("3", "GPU-aaaa"), Device("4", "GPU-bbbb"))
+    found = night.campaign(2, devices=devices)
+    store.commit(night.launch(found))
+    watched = SupervisorReport(alive=True, pid=77)
+    assert status(store, night.ID, supervisor=watched, root="/r").needs == ()
+    SlotFiles(tmp_path).mark("quarantine", "gpu-GPU-bbbb", "gpu:4", "9.0 GiB of its memory are in use")
+    (need,) = status(store, night.ID, supervisor=watched, root="/r").needs
+    assert (need.what, need.command) == ("GPU 4 is quarantined", "overnight slots release 4")
+    assert "9.0 GiB of its memory are in use" in need.why
+    assert why_campaign(store, night.ID).next == "overnight slots release 4"
+    assert why(store, night.ID, "r1").next == "overnight slots release 4"
+    store.commit(Batch(campaigns={found.id: replace(found, ended=night.moment(9))}))
+    assert status(store, night.ID, supervisor=watched, root="/r").needs == (), "of no concern to what is over"
