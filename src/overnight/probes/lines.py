@@ -22,6 +22,7 @@ _COUNTERS = {
     "iter", "iters", "iteration", "iterations", "step", "steps", "global_step", "update", "it", "global", "epoch",
     "epochs", "rank", "pid", "gpu", "line", "port", "seed", "version", "eta", "micro_step", "v_num",
 }  # fmt: skip
+_SOURCES = (".py", ".cc", ".cpp", ".cu")  # `[logging.py:96:log_dist]`
 
 
 def number(text: str | None) -> float | None:
@@ -56,7 +57,7 @@ def metrics_of(line: str) -> dict[str, float]:
     for match in _NAMED.finditer(line):
         name = match["name"]
         separated = line[match.end("name") : match.start("value")].strip(" \t\"'")
-        if name.lower() in _COUNTERS or (not separated and not _QUANTITY.search(name)):
+        if name.lower() in _COUNTERS or name.endswith(_SOURCES) or (not separated and not _QUANTITY.search(name)):
             continue
         if (value := number(match["value"])) is None:
             continue
