@@ -13,6 +13,7 @@ from pathlib import Path
 
 import classifier
 import dispatch
+import false_kills
 import idle
 import kills
 import scale
@@ -25,6 +26,7 @@ ALL = {
     "scale": (scale.measure, "A campaign of 100,000 runs"),
     "idle": (idle.measure, "1,000 live runs, nothing happens"),
     "kills": (kills.measure, "The supervisor is killed under load"),
+    "false_kills": (false_kills.measure, "Healthy programs ended by mistake, over recorded cadences"),
     "startup": (startup.measure, "Start-up"),
     "classifier": (classifier.measure, "The failure classifier"),
 }

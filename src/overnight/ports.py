@@ -181,7 +181,7 @@ class Said(Struct, frozen=True):
 
 
 class Look(Struct, frozen=True):
-    """What a look saw. `life`: output or a growing file since the cursor. `mark`: the newest marker in the new
+    """What a look saw. `life`: output or a growing file since the cursor; `grown`: the latter. `mark`: the newest marker in the new
     output, `first` the first one there; `anew`: of another count than the marks before. `saved`: a checkpoint has
     changed since the cursor. `worked`: a counter beside the marker has moved on (a bar of an evaluation). `said`: the
     progress file, where it has changed. `begun`: the claim file exists."""
@@ -190,6 +190,7 @@ class Look(Struct, frozen=True):
     n: int
     cursor: Cursor
     life: bool
+    grown: bool = False
     lines: int = 0
     first: Mark | None = None
     mark: Mark | None = None

@@ -103,8 +103,9 @@ def passed(limits: LimitsInForce, vitals: Vitals, running: float, quiet_looks: i
     if limits.attempt_timeout is not None and running >= limits.attempt_timeout:
         return Passed("attempt_timeout", limits.attempt_timeout, running)
     if not vitals.started_moving:
-        if limits.startup is not None and looked >= limits.startup:
-            return Passed("startup", limits.startup, looked)
+        waited = looked - vitals.last_grown  # who writes its results has begun, whatever it prints
+        if limits.startup is not None and waited >= limits.startup:
+            return Passed("startup", limits.startup, waited)
         return None
     silent = looked - vitals.last_life
     if limits.heartbeat is not None and silent >= limits.heartbeat and quiet_looks >= LOOKS_BEFORE_KILL:
@@ -137,7 +138,7 @@ def next_due(limits: LimitsInForce, vitals: Vitals) -> float | None:
     """The earliest running time (seconds) at which a limit can pass if nothing more is seen."""
     times = [limits.timeout, limits.attempt_timeout]
     if not vitals.started_moving:
-        times.append(limits.startup)
+        times.append(None if limits.startup is None else vitals.last_grown + limits.startup)
     else:
         if limits.heartbeat is not None:
             times.append(vitals.last_life + limits.heartbeat)

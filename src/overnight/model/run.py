@@ -63,6 +63,7 @@ class Vitals(Struct, frozen=True):
     marked: bool = False  # a marker was seen
     last_life: float = 0.0
     last_advance: float = 0.0
+    last_grown: float = 0.0  # a file under {out_dir} grew while the log was silent
     longest_quiet: float = 0.0  # longest gap between signs of life after the first advance
     longest_gap: float = 0.0  # longest gap between advances
     rate: float | None = None  # steps a second, smoothed

@@ -107,8 +107,8 @@ class FileProbe:
         known.walk_due = _next(now, self._now())
         if signature == quiet.cursor.out_signature:
             return quiet
-        cursor = replace(quiet.cursor, out_signature=signature)
-        return replace(quiet, cursor=cursor, life=order.cursor.out_signature != 0)
+        grown = order.cursor.out_signature != 0
+        return replace(quiet, cursor=replace(quiet.cursor, out_signature=signature), life=grown, grown=grown)
 
     def _saved(self, order: LookOrder, known: _Attempt, look: Look) -> Look:
         """Has a checkpoint changed?"""

@@ -56,8 +56,9 @@ class Watch:
         if unseen and (self.vitals.seconds or self.vitals.lines):
             vitals = self.vitals
             self.vitals = replace(
-                vitals, last_life=vitals.last_life + unseen, last_advance=vitals.last_advance + unseen
-            )
+                vitals, last_life=vitals.last_life + unseen, last_advance=vitals.last_advance + unseen,
+                last_grown=vitals.last_grown + unseen,
+            )  # fmt: skip
 
     def running(self, now: Moment) -> float:
         """Seconds of running."""
@@ -78,6 +79,7 @@ class Watch:
         vitals = replace(self.vitals, seconds=running, lines=look.cursor.lines, size=look.cursor.size)
         if alive:
             vitals = _life(vitals, running)
+            vitals = replace(vitals, last_grown=running) if look.grown else vitals
         if look.said is not None:
             vitals = said_in(vitals, look.said)
         if look.anew and timed:

@@ -387,3 +387,17 @@ def test_work_after_the_last_step_has_the_heartbeat_of_a_quiet_phase() -> None:
     world.look(3603)
     found = world.passed(3603)
     assert found is not None and (found.limit, found.seconds) == ("heartbeat", 3600.0)
+
+
+def test_files_that_grow_put_startup_off() -> None:
+    """A program that prints one line and then writes its results was ended after the sixty minutes of `startup`."""
+    world = Watched()
+    world.look(1, lines=1)
+    for second in (60, 120, 180):
+        world.watch.seen(Look(REF, 1, Cursor(10, 7, 10, lines=1), life=True, grown=True), at(second))
+        assert world.passed(second) is None
+    world.look(279)
+    assert world.passed(279) is None
+    world.look(281)
+    found = world.passed(281)
+    assert found is not None and (found.limit, found.observed) == ("startup", 101.0)

@@ -72,9 +72,10 @@ def test_lines_of_the_field(line: str, mark: Mark) -> None:
     [
         "|", "/", "⠋ loading", "still waiting (12 s)", "step 7: timed out, retrying", "Loading step 3/50",
         "[data] fetching batch, step 12",
-        "retry 5/10", "attempt 3: step 4 failed", "step nan: loss nan", "step: NaN",
+        "retry 5/10", "attempt 3: step 4 failed",
+        "step nan: loss nan", "step: NaN",
         "0/20, RunningAvgSamplesPerSec=232.7", "Downloading shards:  14%|█         | 1/7 [00:01<00:09]",
-        "Theoretical memory footprints not yet supported", "[Rank 0] (after 1 iterations) memory (MB) | allocated: 1024",
+        "Theoretical memory footprints not yet supported", "[Rank 0] (after 1 iterations) memory (MB) | max: 1024",
         " validation loss at iteration 1000 | lm loss value: 2.0E+00 |", "Training ━━━━━━━━━━━━━━━ 100% 0:00:00",
     ],
 )  # fmt: skip
