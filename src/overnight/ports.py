@@ -181,10 +181,10 @@ class Said(Struct, frozen=True):
 
 
 class Look(Struct, frozen=True):
-    """What a look saw. `life`: output or a growing file since the cursor; `grown`: the latter. `mark`: the newest marker in the new
-    output, `first` the first one there; `anew`: of another count than the marks before. `saved`: a checkpoint has
-    changed since the cursor. `worked`: a counter beside the marker has moved on (a bar of an evaluation). `said`: the
-    progress file, where it has changed. `begun`: the claim file exists."""
+    """What a look saw. `life`: output or a growing file since the cursor; `grown`: the latter. `mark`: the newest
+    marker in the new output, `first` the first one there; `anew`: of another count than the marks before. `saved`: a
+    checkpoint has changed since the cursor. `worked`: a counter beside the marker has moved on (a bar of an
+    evaluation). `said`: the progress file, where it has changed. `begun`: the claim file exists."""
 
     ref: RunRef
     n: int
