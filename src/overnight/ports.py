@@ -6,6 +6,7 @@ from typing import Protocol
 from overnight.model.campaign import Campaign, StoryEntry
 from overnight.model.classes import Classification
 from overnight.model.codec import Struct, field
+from overnight.model.cures import Cured, CureOrder
 from overnight.model.events import Event
 from overnight.model.manifest import RunSpec
 from overnight.model.notices import Delivery, Notice, NoticeText
@@ -209,6 +210,12 @@ class Probe(Protocol):
 
     def save_evidence(self, target: AttemptRef) -> Sequence[str]:
         """Save stacks and process state into the attempt's evidence/, within 10 s. Returns file names."""
+
+
+class CureProbe(Protocol):
+    """Looks whether causes are cured; may block (bounded), called off the loop. Changes nothing."""
+
+    def cured(self, order: CureOrder) -> Cured: ...
 
 
 # --- verification and files --------------------------------------------------------------------------------

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
+from overnight.core import causes, scouts
 from overnight.core.limits import QUIET_PHASE_FACTOR
-from overnight.core.result import Failed, Finished, Lesson, QuietPhase
+from overnight.core.result import Failed, Finished, Lesson, Overcome, QuietPhase, Rooted, Shown
 from overnight.model.campaign import Campaign
 from overnight.model.codec import replace
 from overnight.model.states import CampaignState, RunState
@@ -45,23 +46,22 @@ def settle(campaign: Campaign, owing: bool, at: Moment) -> Campaign:
     if state == campaign.state:
         return campaign
     over = state in OVER
-    return replace(campaign, state=state, ended=at if over else None, cancelling="" if over else campaign.cancelling)
+    campaign = replace(campaign, state=state, ended=at if over else None)
+    return replace(campaign, cancelling="", hold=None, roots={}) if over else campaign
 
 
 def learn(campaign: Campaign, lesson: Lesson) -> tuple[Campaign, str | None]:
     """The campaign after a lesson, and the sentence to be said once, if any."""
     match lesson:
         case Finished(longest_quiet, longest_gap, seconds):
-            quickest = seconds if campaign.quickest is None else min(campaign.quickest, seconds)
-            known = campaign.longest_quiet, campaign.longest_gap, campaign.quickest
-            if longest_quiet <= known[0] and longest_gap <= known[1] and quickest == known[2]:
-                return campaign, None
-            return replace(
-                campaign,
-                longest_quiet=max(campaign.longest_quiet, longest_quiet),
-                longest_gap=max(campaign.longest_gap, longest_gap),
-                quickest=quickest,
-            ), None
+            campaign = _finished(campaign, longest_quiet, longest_gap, seconds)
+            return scouts.let_go(campaign, "the first run has succeeded", proven=True)
+        case Shown():
+            return causes.shown(campaign, lesson)
+        case Overcome():
+            return causes.overcome(campaign, lesson)
+        case Rooted():
+            return scouts.rooted(campaign, lesson)
         case QuietPhase(run_id):
             if campaign.quiet_factor > 1:
                 return campaign, None
@@ -75,3 +75,16 @@ def learn(campaign: Campaign, lesson: Lesson) -> tuple[Campaign, str | None]:
                 return campaign, None
             words = f"fail_fast: {run_id} failed, nothing more is started"
             return replace(campaign, cancelling=words), words
+
+
+def _finished(campaign: Campaign, longest_quiet: float, longest_gap: float, seconds: float) -> Campaign:
+    quickest = seconds if campaign.quickest is None else min(campaign.quickest, seconds)
+    known = campaign.longest_quiet, campaign.longest_gap, campaign.quickest
+    if longest_quiet <= known[0] and longest_gap <= known[1] and quickest == known[2]:
+        return campaign
+    return replace(
+        campaign,
+        longest_quiet=max(campaign.longest_quiet, longest_quiet),
+        longest_gap=max(campaign.longest_gap, longest_gap),
+        quickest=quickest,
+    )

@@ -2,8 +2,8 @@
 
 import re
 
-from overnight.core import deadline, ending, limits, retry
-from overnight.core.result import Failed, Finished, Lesson, QuietPhase
+from overnight.core import causes, deadline, ending, limits, retry, scouts
+from overnight.core.result import Failed, Finished, Lesson, Overcome, QuietPhase, Rooted, Shown
 from overnight.model.campaign import Campaign
 from overnight.model.classes import ATTEMPT_CEILING, Classification
 from overnight.model.codec import Struct, replace
@@ -26,6 +26,7 @@ class Verdict(Struct, frozen=True):
     words: str
     delay: float = 0.0
     lessons: tuple[Lesson, ...] = ()
+    held_by: str = ""  # key of the shared cause, of a held run
 
 
 def of_limit(event: LimitReached) -> tuple[EndedBy, str, str]:
@@ -59,13 +60,16 @@ def verdict(run: Run, campaign: Campaign, event: AttemptVerified) -> Verdict:
     run = replace(run, attempts=(*run.attempts[:-1], attempt), checkpoints=event.checkpoints)
     run = replace(run, flags=tuple(dict.fromkeys((*run.flags, *flags))))
     if found.name in ("none", "teardown.hung"):
-        return _succeeded(run, attempt)
+        return _succeeded(run, campaign, attempt, event.at)
     if run.wish is not None:
         return Verdict(replace(run, failure=None), RunState.CANCELLED, "cancelled", f"cancelled: {run.wish.why}")
     if by in (EndedBy.PAUSE, EndedBy.CANCEL, EndedBy.DEADLINE) and retry.tries(run) >= ATTEMPT_CEILING:
         words = f"{ATTEMPT_CEILING} attempts are the end; the last one was ended from outside"
         run = replace(run, failure=Classification("unknown", "attempt-ceiling", words))
         return Verdict(run, RunState.FAILED, "unknown", f"unknown: {words}", lessons=(Failed(run.run_id),))
+    if by in (EndedBy.PAUSE, EndedBy.CANCEL):  # its mark counts all the same
+        budget, _ = retry.spend(run, attempt, event.at)
+        run = replace(run, budget=budget)
     if by == EndedBy.PAUSE:
         return Verdict(run, RunState.PENDING, "paused", "ended by a pause; it goes on when the campaign does")
     if by == EndedBy.DEADLINE:
@@ -78,18 +82,21 @@ def verdict(run: Run, campaign: Campaign, event: AttemptVerified) -> Verdict:
     return _failed(run, campaign, attempt, found, event.at, event.roll)
 
 
-def _succeeded(run: Run, attempt: Attempt) -> Verdict:
+def _succeeded(run: Run, campaign: Campaign, attempt: Attempt, at: Moment) -> Verdict:
     budget, _ = retry.spend(run, attempt, attempt.ended or attempt.planned)
     run = replace(run, failure=None, budget=budget)
     words = "succeeded" if retry.tries(run) == 1 else f"succeeded on attempt {attempt.n}"
-    lesson = Finished(attempt.vitals.longest_quiet, attempt.vitals.longest_gap, run.ran_seconds)
-    return Verdict(run, RunState.SUCCEEDED, "none", words, lessons=(lesson,))
+    lessons: list[Lesson] = [Finished(attempt.vitals.longest_quiet, attempt.vitals.longest_gap, run.ran_seconds)]
+    if campaign.causes:
+        shown = (causes.key_of(a.classification) for a in run.attempts if a.classification is not None)
+        keys = tuple(dict.fromkeys(key for key in shown if key is not None))
+        lessons.append(Overcome(run.run_id, at, keys, attempt.started or attempt.planned))
+    return Verdict(run, RunState.SUCCEEDED, "none", words, lessons=tuple(lessons))
 
 
 def _failed(run: Run, campaign: Campaign, attempt: Attempt, found: Classification, at: Moment, roll: float) -> Verdict:
-    lessons: tuple[Lesson, ...] = (QuietPhase(run.run_id),) if _same_place(run, campaign, attempt) else ()
     decision = retry.decide(run, campaign, attempt, found.name, at, roll)
-    run = replace(run, budget=decision.budget)
+    before, run = run, replace(run, budget=decision.budget)
     if isinstance(decision, retry.Retry):
         whole = limits.run_timeout(run, campaign)
         if whole is not None and run.ran_seconds >= whole:
@@ -97,6 +104,13 @@ def _failed(run: Run, campaign: Campaign, attempt: Attempt, found: Classificatio
             found = Classification("timeout.wall", "supervisor-timeout", f"{message}; last: {found.name}",
                                    found.evidence, (*found.consequences, found.name))  # fmt: skip
             decision = retry.Final(decision.budget, f"timeout.wall: {message}", "supervisor-timeout")
+    lessons = _lessons(run, campaign, attempt, found, decision, at)
+    in_common = None
+    if not (isinstance(decision, retry.Final) and decision.rule == "attempt-ceiling"):
+        proof = any(isinstance(lesson, Shown) and lesson.proves for lesson in lessons)
+        in_common = causes.judge(run, campaign, attempt, found, isinstance(decision, retry.Final), proof)
+    if in_common is not None:
+        return _not_its_own(before, campaign, attempt, found, in_common, lessons, at, roll)
     if isinstance(decision, retry.Final):
         run = replace(run, failure=found)
         return Verdict(run, RunState.FAILED, found.name, decision.words, lessons=(*lessons, Failed(run.run_id)))
@@ -107,6 +121,39 @@ def _failed(run: Run, campaign: Campaign, attempt: Attempt, found: Classificatio
         flags=tuple(dict.fromkeys((*run.flags, "tracker.offline"))) if decision.offline else run.flags,
     )
     return Verdict(run, RunState.WAITING, found.name, decision.words, decision.delay, lessons)
+
+
+def _lessons(
+    run: Run, campaign: Campaign, attempt: Attempt, found: Classification, decision: retry.Retry | retry.Final,
+    at: Moment,
+) -> tuple[Lesson, ...]:  # fmt: skip
+    """What the campaign learns from an attempt that failed."""
+    lessons: list[Lesson] = [QuietPhase(run.run_id)] if _same_place(run, campaign, attempt) else []
+    final = isinstance(decision, retry.Final)
+    key = causes.key_of(found)
+    if key is not None:
+        proof = causes.proves(found, final, decision.budget.outage_since, at)
+        lessons.append(Shown(run.run_id, key, found.name, found.about, found.message, at, proof))
+    elif campaign.causes:
+        lessons.append(Overcome(run.run_id, at))
+    root = scouts.root_of(found)
+    if final and root is not None:
+        lessons.append(Rooted(run.run_id, root, found.name, found.message, at, attempt.seconds, attempt.vitals.step))
+    return tuple(lessons)
+
+
+def _not_its_own(
+    run: Run, campaign: Campaign, attempt: Attempt, found: Classification, how: causes.Held | causes.Before,
+    lessons: tuple[Lesson, ...], at: Moment, roll: float,
+) -> Verdict:  # fmt: skip
+    """The attempt is held against a cause that others have, too: it costs the run nothing but its mark."""
+    budget, _ = retry.spend(run, attempt, at)
+    attempts = (*run.attempts[:-1], replace(attempt, counted=False))
+    run = replace(run, attempts=attempts, budget=replace(budget, outage_since=None))
+    if isinstance(how, causes.Before):
+        delay = retry.backoff(campaign.policy.retry.backoff, 1, roll)
+        return Verdict(run, RunState.WAITING, found.name, how.words, delay)
+    return Verdict(run, RunState.HELD, found.name, how.words, lessons=lessons, held_by=causes.key_of(found) or "")
 
 
 def _same_place(run: Run, campaign: Campaign, attempt: Attempt) -> bool:

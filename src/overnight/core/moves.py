@@ -5,8 +5,8 @@ import re as _re
 from overnight.core import deadline as _deadline
 from overnight.core import decide as _decide
 from overnight.core import limits as _limits
+from overnight.core.result import Failed, Step
 from overnight.core.result import IllegalEvent as _IllegalEvent
-from overnight.core.result import Step
 from overnight.model import events as _e
 from overnight.model.campaign import Campaign
 from overnight.model.codec import replace
@@ -23,7 +23,7 @@ _GLOB = _re.compile(r"[*?\[]")
 
 
 def _into(run: Run, state: RunState, at: Moment, cause: str, words: str) -> Run:
-    return replace(run, state=state, cause=cause, words=words, changed=at, due=None)
+    return replace(run, state=state, cause=cause, words=words, changed=at, due=None, held_by="")
 
 
 def _with_attempt(run: Run, attempt: Attempt) -> Run:
@@ -134,10 +134,19 @@ def retried(run: Run, campaign: Campaign, event: Event) -> Step:
     return Step(run, effects, words=words)
 
 
+def retried_held(run: Run, campaign: Campaign, event: Event) -> Step:
+    """Held by a cause in common, it has as good as ended: a retry begins anew, as for one that failed."""
+    if not run.held_by:
+        return Step(run, ignored="it has not ended; resume is for runs that are held")
+    return retried(run, campaign, event)
+
+
 def resumed(run: Run, campaign: Campaign, event: Event) -> Step:
     """A person lets it go on, from where its newest attempt is."""
     assert isinstance(event, _e.ResumeRequested)
     words = f"{event.by} let it go on"
+    if run.held_by:
+        run = _uncounted(run)
     run = replace(run, wish=None)  # a person's last word holds: an earlier cancel is taken back
     attempt = run.attempt
     if attempt is not None and attempt.live:
@@ -161,7 +170,46 @@ def paused(run: Run, campaign: Campaign, event: Event) -> Step:
 def held(run: Run, campaign: Campaign, event: Event) -> Step:
     """It waits for a person or a cure."""
     assert isinstance(event, _e.HoldRequested)
-    return Step(_into(run, RunState.HELD, event.at, event.cause, event.words), words=event.words)
+    if event.key:
+        run = _uncounted(run)
+    run = replace(_into(run, RunState.HELD, event.at, event.cause, event.words), held_by=event.key)
+    return Step(run, words=event.words)
+
+
+def held_on(run: Run, campaign: Campaign, event: Event) -> Step:
+    """It waited for judgement, and the cause is proven now."""
+    assert isinstance(event, _e.HoldRequested)
+    if not event.key or run.held_by != event.key:
+        return Step(run, ignored="it is held already, for another reason")
+    return Step(replace(run, words=event.words), words=event.words)
+
+
+def cured(run: Run, campaign: Campaign, event: Event) -> Step:
+    """The cause that held it is let go: it goes on, its proving attempt uncounted."""
+    assert isinstance(event, _e.CauseCured)
+    if run.held_by != event.key:
+        return Step(run, ignored="another cause holds it")
+    return Step(_into(_uncounted(run), RunState.PENDING, event.at, "cured", event.words), words=event.words)
+
+
+def judged(run: Run, campaign: Campaign, event: Event) -> Step:
+    """No other run showed its cause, and none is left that could: it has failed by itself."""
+    assert isinstance(event, _e.JudgementDue)
+    found = None if run.attempt is None else run.attempt.classification
+    if run.held_by != event.key or found is None:
+        return Step(run, ignored="no judgement waits for it")
+    run = replace(_with_attempt(run, replace(_newest(run), counted=True)), failure=found)
+    words = f"{found.name}: {found.message}; too few other runs have met it, and none is left that could"
+    step = _end(run, RunState.FAILED, event.at, found.name, words)
+    return Step(step.run, step.effects, (Failed(run.run_id),), step.words)
+
+
+def _uncounted(run: Run) -> Run:
+    """What a shared cause cost it is given back: the attempt, and the time that its outage has lasted."""
+    budget = replace(run.budget, outage_since=None)
+    if run.attempt is None:
+        return run
+    return _with_attempt(replace(run, budget=budget), replace(run.attempt, counted=False))
 
 
 def held_for_deadline(run: Run, campaign: Campaign, event: Event) -> Step:
@@ -333,10 +381,11 @@ def verified(run: Run, campaign: Campaign, event: Event) -> Step:
         return Step(run, ignored="it is not being verified")
     verdict = _decide.verdict(run, campaign, event)
     run = verdict.run
-    if verdict.state == RunState.PENDING:
+    if verdict.state == RunState.HELD:
+        run = replace(_into(run, RunState.HELD, event.at, verdict.cause, verdict.words), held_by=verdict.held_by)
+        step = Step(run, words=verdict.words)
+    elif verdict.state == RunState.PENDING:
         step = Step(_into(run, RunState.PENDING, event.at, verdict.cause, verdict.words), words=verdict.words)
-    elif verdict.state == RunState.HELD:
-        step = Step(_into(run, RunState.HELD, event.at, verdict.cause, verdict.words), words=verdict.words)
     elif verdict.state == RunState.WAITING:
         due = after(event.at, verdict.delay)
         run = replace(_into(run, RunState.WAITING, event.at, verdict.cause, verdict.words), due=due)

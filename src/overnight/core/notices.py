@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from overnight.core.campaigns import OVER
+from overnight.core.causes import what
 from overnight.model.campaign import Campaign
 from overnight.model.classes import CLASSES
 from overnight.model.notices import Notice, NoticeKind, NoticeText, Telling, Untelling
@@ -71,13 +72,14 @@ def of_campaign(before: Campaign | None, now: Campaign) -> list[Word]:
         words.append(Untelling(now.id, "*"))
         command = f"overnight status {now.id}"
         words.append(Telling(now.id, "end", NoticeKind.END, _ended(now), "", command, cools=False))
-    elif now.state != was and now.state == CampaignState.HELD:
+    elif now.state != was and now.state == CampaignState.HELD and not _all_in_common(now):
         words.append(Untelling(now.id, "failed:*"))
         why = "nothing of it can move without you"
         command = f"overnight status {now.id}"
         words.append(Telling(now.id, "campaign-held", NoticeKind.NEEDS_YOU, "all that is left is held", why, command))
     elif was == CampaignState.HELD and now.state != was:
         words.append(Untelling(now.id, "campaign-held"))
+    words += _of_causes(before, now) + _of_scouts(before, now)
     paused_by_itself = now.paused and now.paused_why.startswith("the code changed")
     if paused_by_itself and not (before is not None and before.paused):
         words.append(Telling(now.id, "code", NoticeKind.NEEDS_YOU, "paused: the code changed", now.paused_why,
@@ -85,6 +87,42 @@ def of_campaign(before: Campaign | None, now: Campaign) -> list[Word]:
     elif before is not None and before.paused and not now.paused:
         words.append(Untelling(now.id, "code"))
     return words
+
+
+def _all_in_common(campaign: Campaign) -> bool:
+    """Causes in common hold all that is held: each was told when it was proven."""
+    return sum(cause.size for cause in campaign.causes.values()) >= campaign.counts.get("held", 0)
+
+
+def _of_causes(before: Campaign | None, now: Campaign) -> list[Word]:
+    old = {} if before is None else before.causes
+    words: list[Word] = []
+    if old is now.causes:
+        return words
+    for key in old.keys() | now.causes.keys():
+        was, is_ = (c is not None and c.held is not None and not c.freed for c in (old.get(key), now.causes.get(key)))
+        if was and not is_:
+            words.append(Untelling(now.id, f"cause:{key}"))
+        elif is_ and not was:
+            cause = now.causes[key]
+            why = f"{', '.join(cause.runs)}: {cause.message}. To do: {CLASSES[cause.name].remedy}"
+            words.append(Telling(now.id, f"cause:{key}", NoticeKind.NEEDS_YOU, f"held: {what(cause.name, cause.about)}",
+                                 why, f"overnight resume {now.id}", cause.size))  # fmt: skip
+    return words
+
+
+def _of_scouts(before: Campaign | None, now: Campaign) -> list[Word]:
+    was, is_ = None if before is None else before.hold, now.hold
+    if was is not None and is_ is None:
+        return [Untelling(now.id, "scouts")]
+    root = now.roots.get(is_.root) if was is None and is_ is not None else None
+    if root is None:
+        return []
+    why = f"{', '.join(root.runs)} failed alike: {root.message}. Scouts go on"
+    # Its first words name those that failed; nobody need be told of them twice.
+    return [Untelling(now.id, f"failed:{root.name}"),
+            Telling(now.id, "scouts", NoticeKind.NEEDS_YOU, f"nothing but scouts starts: {root.name}", why,
+                    f"overnight resume {now.id}")]  # fmt: skip
 
 
 def _ended(campaign: Campaign) -> str:

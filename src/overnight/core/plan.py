@@ -14,6 +14,7 @@ class Standing(Struct, frozen=True):
     campaign: Campaign
     live: int
     queued: int
+    scout: bool = False  # of a campaign on hold: the next scout's time has come
 
 
 def room(standing: Standing) -> int:
@@ -23,7 +24,8 @@ def room(standing: Standing) -> int:
         return 0
     if campaign.policy.fail_fast and campaign.counts.get(RunState.VERIFYING.value):
         return 0  # it may be the one that failed: its slot is free before that is known
-    return max(0, min(campaign.slots - standing.live, standing.queued))
+    most = max(0, min(campaign.slots - standing.live, standing.queued))
+    return min(most, int(standing.scout)) if campaign.hold is not None else most
 
 
 def order(standings: Sequence[Standing]) -> list[Standing]:

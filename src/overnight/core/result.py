@@ -3,6 +3,7 @@
 from overnight.model.codec import Struct
 from overnight.model.effects import Effect
 from overnight.model.run import Run
+from overnight.model.time import Moment
 
 
 class QuietPhase(Struct, frozen=True):
@@ -26,7 +27,41 @@ class Failed(Struct, frozen=True):
     run_id: str
 
 
-Lesson = QuietPhase | Finished | Failed
+class Shown(Struct, frozen=True):
+    """Lesson: an attempt ended with a root that other runs may show, too."""
+
+    run_id: str
+    key: str
+    name: str
+    about: str
+    message: str
+    at: Moment
+    proves: bool  # it counts for the proof; what will pass by itself in a minute does not
+
+
+class Rooted(Struct, frozen=True):
+    """Lesson: an attempt ended with a root that will not pass by itself."""
+
+    run_id: str
+    key: str
+    name: str
+    message: str
+    at: Moment
+    seconds: float  # that it ran
+    step: float | None  # that it reached
+
+
+class Overcome(Struct, frozen=True):
+    """Lesson: a run ended otherwise than with a shared cause. `keys`: of those that it had shown before, if it
+    succeeded; `began`: when the attempt did that succeeded."""
+
+    run_id: str
+    at: Moment
+    keys: tuple[str, ...] = ()
+    began: Moment | None = None
+
+
+Lesson = QuietPhase | Finished | Failed | Shown | Rooted | Overcome
 
 
 class Step(Struct, frozen=True):

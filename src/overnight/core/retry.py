@@ -10,6 +10,7 @@ from overnight.model.policy import Backoff, RetryPolicy
 from overnight.model.run import Attempt, Budget, Run
 from overnight.model.time import Moment, elapsed
 
+_ONCE_MORE = {"oom.gpu": "gpu.shared", "data.missing": "mount.late"}  # class: the flag that earns it one more try
 _SHOULD_HAVE_LOADED = frozenset({"checkpoint", "data.corrupt"})
 
 
@@ -85,6 +86,8 @@ def decide(run: Run, campaign: Campaign, attempt: Attempt, name: str, at: Moment
     if attempt.vitals.started_moving and attempt.seconds > policy.backoff.max:
         # It worked for longer than we ever wait between two tries: an outage before it was over.
         budget = replace(budget, failures=0, outage_since=None)
+    if rule not in (RetryRule.OUTAGE, RetryRule.FREE):
+        budget = replace(budget, outage_since=None)  # it got past what was out of reach
     budget = replace(budget, failures=budget.failures + 1)
 
     if tries(run) >= ATTEMPT_CEILING:
@@ -123,8 +126,8 @@ def _class_says_no(
     run: Run, campaign: Campaign, attempt: Attempt, name: str, rule: RetryRule, given: int, moved: bool
 ) -> tuple[str, str] | None:
     """The class's own default, where it ends the run: (words, rule)."""
-    flagged = attempt.classification is not None and "gpu.shared" in attempt.classification.flags
-    if name == "oom.gpu" and flagged and given == 0:
+    flags = attempt.classification.flags if attempt.classification is not None else ()
+    if given == 0 and _ONCE_MORE.get(name) in flags:
         return None
     if name in ("timeout.attempt", "timeout.host"):
         if attempt.vitals.step is not None and (moved or run.budget.best is None):

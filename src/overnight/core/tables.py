@@ -48,17 +48,19 @@ RUN_MOVES: Mapping[type, Mapping[R | A, Cell]] = {
     ),
     e.RetryRequested: _row(
         Ignore("it has not ended; retry is for runs that have"), R,
-        succeeded=Move("retried"), failed=Move("retried"), cancelled=Move("retried"),
+        succeeded=Move("retried"), failed=Move("retried"), cancelled=Move("retried"), held=Move("retried_held"),
     ),
     e.ResumeRequested: _row(Ignore("it is not held"), R, held=Move("resumed")),
     e.PauseRequested: _row(Ignore("it does not run"), R, running=Move("paused")),
     e.HoldRequested: _row(
-        Ignore("it is at work, held or ended"), R, pending=Move("held"), waiting=Move("held"),
+        Ignore("it is at work or has ended"), R, pending=Move("held"), waiting=Move("held"), held=Move("held_on"),
     ),
     e.DeadlineReached: _row(
         Ignore("nothing of it runs or would start"), R, pending=Move("held_for_deadline"),
         waiting=Move("held_for_deadline"), running=Move("stopped_for_deadline"),
     ),
+    e.CauseCured: _row(Ignore("it is not held"), R, held=Move("cured")),
+    e.JudgementDue: _row(Ignore("it is not held"), R, held=Move("judged")),
     e.LimitsAmended: _row(Ignore("it does not run; limits hold from its next start"), R, running=Move("amended")),
     e.RunFaulted: _row(
         Move("faulted"), R, succeeded=Move("faulted_late"), failed=Move("faulted_late"), cancelled=Move("faulted_late"),

@@ -1,9 +1,12 @@
 """Why an attempt ended: from its log, its exit and what else is known, to one class with the line that proves it."""
 
+from overnight.failures.about import QUOTA
 from overnight.failures.judge import Match, classify, explain
 from overnight.failures.outcome import ElasticError, Outcome
 from overnight.failures.own import faults_in, with_own
 from overnight.failures.rules import Rule, RuleFault, RuleSet, load_rules
 
-__all__ = ["ElasticError", "Match", "Outcome", "Rule", "RuleFault", "RuleSet", "classify", "explain", "faults_in",
-           "load_rules", "with_own"]  # fmt: skip
+__all__ = [
+    "QUOTA", "ElasticError", "Match", "Outcome", "Rule", "RuleFault", "RuleSet", "classify", "explain", "faults_in",
+    "load_rules", "with_own",
+]  # fmt: skip

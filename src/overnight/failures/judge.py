@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from overnight.failures import elastic, known
+from overnight.failures.about import about
 from overnight.failures.advance import ended_well, last_lines, last_survived
 from overnight.failures.outcome import Outcome
 from overnight.failures.rules import FATAL, SAID, RuleSet, load_rules
@@ -61,7 +62,9 @@ def classify(
     try:
         sources += [(name, Source(path)) for name, path in files]
         sources += [(name, Source(stack, retold=True)) for name, stack in elastic.stacks(outcome.elastic_errors)]
-        return _judge(sources, outcome, rules, own)
+        found = _judge(sources, outcome, rules, own)
+        text = found.evidence.text if found.evidence is not None else ""
+        return replace(found, about=about(found.name, found.message, text))
     finally:
         for _, source in sources:
             source.close()

@@ -13,6 +13,43 @@ class Device(Struct, frozen=True):
     uuid: str | None = None
 
 
+class Cause(Struct, frozen=True):
+    """A root that several runs may have in common: `core.causes`. Its key is in `Campaign.causes`."""
+
+    name: str  # its class
+    about: str  # the host, path, volume or module that it is about
+    message: str
+    since: Moment  # first shown
+    runs: tuple[str, ...] = ()  # distinct runs that showed it: three prove it, no more are named
+    size: int = 0  # runs that are held by it now
+    held: Moment | None = None  # since when the cause itself is held; None: too few runs have shown it yet
+    due: Moment | None = None  # the next probe; None: only a person, or what `core.causes` names, lets it go
+    probes: int = 0  # that found it uncured
+    found: str = ""  # what the last probe found
+    freed: str = ""  # why its runs are being let go; empty: they are not
+    freed_at: Moment | None = None  # when that began last: an attempt from before proves nothing any more
+    relapses: int = 0  # times in a row that a probe let it go and it came again
+
+
+class Root(Struct, frozen=True):
+    """A root that will not pass by itself, shown before the campaign's first success: `core.scouts`."""
+
+    name: str  # its class
+    message: str
+    runs: tuple[str, ...] = ()  # distinct runs that ended with it
+    longest: float = 0.0  # seconds that their attempts ran at most
+    furthest: float | None = None  # the last step that any of them reached
+
+
+class Hold(Struct, frozen=True):
+    """Nothing of the campaign starts but scouts."""
+
+    root: str  # its key in `Campaign.roots`
+    since: Moment
+    due: Moment  # the next scout
+    scouts: int = 0  # started so far
+
+
 class Campaign(Struct, frozen=True):
     """The record of one campaign; runs are kept apart."""
 
@@ -44,6 +81,10 @@ class Campaign(Struct, frozen=True):
     cancelling: str = ""  # why nothing of it is to start any more; empty: it may
     ended: Moment | None = None
     words: str = ""
+    causes: dict[str, Cause] = field(default_factory=dict)
+    roots: dict[str, Root] = field(default_factory=dict)
+    hold: Hold | None = None
+    proven: bool = False  # a run succeeded, or got well past where others failed: no scouts any more
 
     @property
     def slots(self) -> int:

@@ -130,6 +130,7 @@ class Classification(Struct, frozen=True):
     evidence: Evidence | None = None
     consequences: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    about: str = ""  # what it is about, so that two runs can be seen to have met the same: a host, a path, a module
 
     @property
     def transient(self) -> bool:

@@ -56,10 +56,24 @@ class PauseRequested(_Event, frozen=True):
 
 
 class HoldRequested(_Event, frozen=True):
-    """The run is to wait for a person or a cure."""
+    """The run is to wait for a person or a cure. `key`: of the shared cause, if it is one."""
 
     cause: str
     words: str
+    key: str = ""
+
+
+class CauseCured(_Event, frozen=True):
+    """The shared cause that held the run is let go."""
+
+    key: str
+    words: str
+
+
+class JudgementDue(_Event, frozen=True):
+    """Nothing of the campaign can move any more: a run that waited for others to show its cause has failed."""
+
+    key: str
 
 
 class DeadlineReached(_Event, frozen=True):
@@ -178,6 +192,8 @@ RunEvent = (
     | PauseRequested
     | HoldRequested
     | DeadlineReached
+    | CauseCured
+    | JudgementDue
     | LimitsAmended
     | RunFaulted
     | RunFinished

@@ -152,6 +152,7 @@ class Run(Struct, frozen=True):
     checkpoints: tuple[str, ...] = ()  # whole ones, newest first, as last seen
     excluded: tuple[str, ...] = ()  # checkpoints that would not load
     scratch: bool = False  # the next attempt starts from nothing
+    held_by: str = ""  # key of the shared cause that holds it, in `Campaign.causes`
     failure: Classification | None = None
     flags: tuple[str, ...] = ()
     changed: Moment | None = None  # when it came into this state

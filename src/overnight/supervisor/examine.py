@@ -12,10 +12,12 @@ from overnight.model.codec import replace
 from overnight.model.run import Attempt, Vitals
 from overnight.model.states import EndedBy
 from overnight.ports import Cursor, Examined, ExamineOrder, LookOrder, Probe
+from overnight.probes.volumes import may_be_late, volume_of
 from overnight.supervisor import torchrun
 from overnight.supervisor.rank_logs import rank_logs
 from overnight.supervisor.watches import marked, said_in
 
+MOUNT_LATE = "mount.late"  # flag: what was missing may be there in a minute; core.retry gives it one more try
 RULES_UNREADABLE = "rules.unreadable"  # flag: this version does not understand the campaign's own rules
 CHECKPOINTS_KEPT = 3  # whole ones that are remembered: the newest may not load
 
@@ -42,6 +44,7 @@ class FileExaminer:
             if missing:
                 words = f"exited 0 without {', '.join(missing)}"
                 found = Classification("artifact.missing", "supervisor-artifacts", words, flags=found.flags)
+        found = _placed(order, found)
         return Examined(found, vitals, self._checkpoints(order) if found.name != "none" else ())
 
     def _last_look(self, order: ExamineOrder) -> Vitals:
@@ -122,3 +125,17 @@ def _rules(order: ExamineOrder) -> tuple[failures.RuleSet, tuple[str, ...]]:
         return failures.with_own(own.text, own.file), ()
     except failures.RuleFault:
         return failures.load_rules(), (RULES_UNREADABLE,)
+
+
+def _placed(order: ExamineOrder, found: Classification) -> Classification:
+    """What it is about, as only somebody with the disk before him can say it, and without the run's own name."""
+    about = found.about
+    if found.name == "disk.full":
+        quota = about.startswith(failures.QUOTA)
+        volume = volume_of(about.removeprefix(failures.QUOTA).strip() or order.out_dir)
+        about = f"{failures.QUOTA} on {volume}" if quota else volume
+    elif found.name == "data.missing" and may_be_late(about):
+        found = replace(found, flags=(*found.flags, MOUNT_LATE))
+    elif found.name in ("code", "config", "import"):
+        about = about.replace(order.ref.run_id, "{run_id}")
+    return replace(found, about=about)

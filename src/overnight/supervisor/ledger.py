@@ -8,15 +8,15 @@ import heapq
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
-from overnight.core import notices
+from overnight.core import causes, notices
 from overnight.core.campaigns import learn, recount, settle
 from overnight.core.invariants import broken
-from overnight.core.result import Step
+from overnight.core.result import Lesson, Step
 from overnight.core.step import step
-from overnight.model.campaign import Campaign, StoryEntry
+from overnight.model.campaign import Campaign, Cause, StoryEntry
 from overnight.model.codec import replace
 from overnight.model.effects import Effect, FinishRun, StartAttempt
-from overnight.model.events import Event, OfAttempt, RunFaulted
+from overnight.model.events import Event, HoldRequested, OfAttempt, RunFaulted
 from overnight.model.manifest import RunSpec
 from overnight.model.notices import NoticeKind, Telling, Untelling
 from overnight.model.run import Run, Vitals
@@ -116,7 +116,7 @@ class Ledger:
         queue = self._queues.get(campaign)
         while queue:
             _, position = heapq.heappop(queue)
-            run = self._at(campaign, position)
+            run = self.at(campaign, position)
             # One that still owes (an old epoch's files are in the way) comes back when it no longer does.
             if run is not None and run.state == RunState.PENDING and not run.owed:
                 ref = RunRef(campaign, run.run_id)
@@ -124,7 +124,26 @@ class Ledger:
                 return ref, run
         return None
 
-    def _at(self, campaign: str, position: int) -> Run | None:
+    def queued_positions(self, campaign: str, most: int) -> list[int]:
+        """Up to `most` places of the queue, in order and evenly spread over all of it."""
+        queue = sorted(self._queues.get(campaign, ()))
+        stride = max(1, len(queue) // most)
+        return [position for _, position in queue[::stride][:most]]
+
+    def take_queued(self, campaign: str, position: int) -> tuple[RunRef, Run] | None:
+        """Take this very run out of the queue; None if it can no longer start."""
+        queue = self._queues.get(campaign, [])
+        queue[:] = [entry for entry in queue if entry[1] != position]
+        heapq.heapify(queue)
+        run = self.at(campaign, position)
+        if run is None or not _startable(run):
+            return None
+        ref = RunRef(campaign, run.run_id)
+        self._drawn[ref] = run
+        return ref, run
+
+    def at(self, campaign: str, position: int) -> Run | None:
+        """The run of a row, as of this turn."""
         # What this turn (or one whose commit failed) moved is not in the store yet.
         for run in self.batch.runs.values():
             if run.campaign == campaign and run.position == position:
@@ -215,13 +234,31 @@ class Ledger:
             self.asked.append((ref, effect))
             if isinstance(effect, StartAttempt | FinishRun):
                 self.batch.durable = True
-        for lesson in result.lessons:
-            campaign, words = learn(self.campaigns[ref.campaign], lesson)
-            self.put(campaign)
-            if words is not None:
-                self.say(campaign.id, ref.run_id, event.at, words)
+        proven = self._learn(ref, result.lessons, event.at)
+        campaign = self.campaigns[ref.campaign]
+        counted = causes.moved(campaign, before, now)
+        if counted is not campaign:
+            self.put(counted)
         self._hear(notices.of_run(before, now), event.at)
         self.on_move(ref, before, now)
+        for key, cause in proven:
+            words = f"held by a cause in common, {causes.what(cause.name, cause.about)}: {cause.message}"
+            for run_id in cause.runs:
+                if run_id != ref.run_id:
+                    self.apply(RunRef(ref.campaign, run_id), HoldRequested(event.at, cause.name, words, key))
+
+    def _learn(self, ref: RunRef, lessons: Sequence[Lesson], at: Moment) -> list[tuple[str, Cause]]:
+        """The campaign learns; returns the causes that have just been proven."""
+        proven: list[tuple[str, Cause]] = []
+        for lesson in lessons:
+            before = self.campaigns[ref.campaign]
+            campaign, words = learn(before, lesson)
+            if campaign is not before:
+                self.put(campaign)
+                proven += causes.newly_held(before, campaign)
+            if words is not None:
+                self.say(campaign.id, ref.run_id, at, words)
+        return proven
 
     def _count(self, ref: RunRef, before: Run | None, now: Run) -> None:
         was = before is not None and before.live_attempt is not None

@@ -16,6 +16,7 @@ from overnight.model.time import Moment
 from overnight.ports import (
     Clock,
     CodeWatch,
+    CureProbe,
     Cursor,
     Examiner,
     Executor,
@@ -29,6 +30,7 @@ from overnight.ports import (
     Store,
     StoreError,
 )
+from overnight.supervisor.cures import Cures
 from overnight.supervisor.deadlines import Deadlines
 from overnight.supervisor.dispatch import Dispatch
 from overnight.supervisor.herald import Herald
@@ -56,7 +58,7 @@ class Supervisor:
     def __init__(
         self, *, store: Store, clock: Clock, inbox: Inbox, executors: Mapping[str, Executor], probe: Probe,
         examiner: Examiner, files: Files, launch_files: LaunchFiles, code: CodeWatch, workers: Workers,
-        orders: Orders, roll: Callable[[], float], watch_only: bool = False, check: bool = False,
+        orders: Orders, cures: CureProbe, roll: Callable[[], float], watch_only: bool = False, check: bool = False,
         notifier: Notifier | None = None,
     ) -> None:  # fmt: skip
         self.clock = clock
@@ -72,6 +74,7 @@ class Supervisor:
         self._orders = orders
         self.dispatch = Dispatch(self.ledger, workers, orders, executors, probe, examiner, files, roll)
         self.petitions = Petitions(self.ledger, launch_files, self._code_known)
+        self.cures = Cures(self.ledger, orders, workers, cures, self.watches)
         self.planner = Planner(self.ledger, self.dispatch, orders, workers, code, self.petitions.revise_code)
         self.deadlines = Deadlines(self.ledger)
         self.herald = Herald(self.ledger, workers, notifier)
@@ -148,6 +151,7 @@ class Supervisor:
             self.ledger.apply(ref, RetryDue(now))
         more = self.petitions.sweep_cancelled(now)
         more = self.deadlines.sweep(now) or more
+        more = self.cures.tend(now) or more
         if not self.watch_only and not self.problem:
             self.planner.plan(now)
         self._store_vitals(now)
@@ -185,6 +189,8 @@ class Supervisor:
                 self._seen(names, done, now)
             case ("code", str() as campaign):
                 self.planner.code_seen(campaign, done.value, done.problem, now)
+            case ("cure", str() as campaign, str() as key):
+                self.cures.seen(campaign, key, done, now)
             case ("file", str() as campaign):
                 if done.problem is not None:
                     log.warning("campaign.json of %s: %s", campaign, done.problem)
@@ -225,6 +231,7 @@ class Supervisor:
             self.ledger.next_wait(), self.watches.next_due(), self.planner.next_due(), self.dispatch.next_again(),
             self.deadlines.next_due(now),
             None if self.problem else self.herald.next_due(),
+            self.cures.next_due(),
             now.mono + STORE_AGAIN if self.problem else None,
             min((self._written.get(c, 0.0) + CAMPAIGN_FILE_SECONDS for c in self._unwritten), default=None),
             *(executor.due() for executor in self._executors.values()),

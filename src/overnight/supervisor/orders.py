@@ -50,6 +50,10 @@ class Orders:
             "checkpoint": attempt.resume_from or "",
         }
 
+    def launch_env(self, campaign: str) -> str:
+        """The file of what runs inherit."""
+        return layout.launch_env_file(self.state, campaign)
+
     def target(self, run: Run, attempt: Attempt) -> AttemptRef:
         """Names an attempt for executors."""
         ref = RunRef(run.campaign, run.run_id)
@@ -73,7 +77,7 @@ class Orders:
             cwd=_below(campaign.cwd, expand_text(campaign.policy.cwd, spec.params, reserved)),
             env_set=env, env_unset=(), env_default=torchrun.variables(self.target(run, attempt).attempt_dir),
             umask=campaign.umask,
-            launch_env=layout.launch_env_file(self.state, run.campaign),
+            launch_env=self.launch_env(run.campaign),
             rlimits=campaign.rlimits, slot=attempt.slot, bound_seconds=limits.bound_seconds(run, campaign),
             grace=campaign.policy.limits.grace, knobs=campaign.policy.fake,
             run_json=pretty({

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
-from overnight.core import deadline
+from overnight.core import causes, deadline, scouts
 from overnight.core.campaigns import OVER
 from overnight.manifest import Revision, difference, digest, load_manifest, revision_bytes
 from overnight.model import requests as r
@@ -192,17 +192,23 @@ class Petitions:
         campaign = self._campaign(request.campaign)
         if request.run_ids:
             refs = self._refs(campaign.id, request.run_ids)
-            busy = [ref.run_id for ref in refs if (run := self._ledger.get(ref)) is not None and run.state not in ENDED]
+            busy = [
+                ref.run_id for ref in refs
+                if (run := self._ledger.get(ref)) is not None and run.state not in ENDED and not run.held_by
+            ]  # fmt: skip
             if busy:
                 raise Refusal(f"{', '.join(busy)}: not ended, so there is nothing to retry",
                               f"overnight why {campaign.id} {busy[0]}")  # fmt: skip
         else:
             states = (RunState.FAILED,) if request.failure_class else (RunState.FAILED, RunState.CANCELLED)
             refs = self._matching(campaign.id, states, request.failure_class)
+            held = self._of(campaign.id, RunState.HELD)
+            refs += [ref for ref in held if self._in_common(ref, request.failure_class)]
         if not refs:
             what = f"failed with {request.failure_class}" if request.failure_class else "failed or was cancelled"
             raise Refusal(f"no run of {campaign.id} {what}", f"overnight status {campaign.id}")
         self._shell_anew(campaign, request.shell, request.code, request.by, "retry", now)
+        self._let_go(campaign.id, f"{request.by} asked for another try", now, causes_too=False)
         for ref in refs:
             self._ledger.apply(ref, RetryRequested(now, request.by, request.scratch))
         campaign = self._ledger.campaigns[campaign.id]
@@ -210,9 +216,24 @@ class Petitions:
         return r.Answer(True, f"to be tried again: {_counted(len(refs), 'run')}", campaign=campaign.id,
                         details=tuple(ref.run_id for ref in refs[:1000]))  # fmt: skip
 
+    def _in_common(self, ref: RunRef, failure_class: str | None) -> bool:
+        run = self._ledger.get(ref)
+        return run is not None and bool(run.held_by) and failure_class in (None, run.cause)
+
+    def _let_go(self, campaign_id: str, why: str, now: Moment, *, causes_too: bool) -> None:
+        """No more scouts; with `causes_too` no shared cause holds a run any longer. What hit it may hit it again."""
+        before = self._ledger.campaigns[campaign_id]
+        campaign, words = scouts.let_go(before, why)
+        if causes_too:
+            campaign = causes.let_go_of(campaign, None, why, now)
+        if campaign is not before:
+            self._ledger.put(campaign)
+        if words is not None:
+            self._ledger.say(campaign_id, "", now, words)
+
     def _amend(self, request: r.Amend, now: Moment) -> r.Answer:
         ledger = self._ledger
-        campaign = self._campaign(request.campaign)
+        campaign = before = self._campaign(request.campaign)
         dropped = self._refs(campaign.id, request.dropped)
         clash = [s.run_id for s in request.added if ledger.store.spec(RunRef(campaign.id, s.run_id)) is not None]
         if clash:
@@ -228,6 +249,14 @@ class Petitions:
         campaign = self._revise(campaign, request.by, request.why or "amend", request.code, now,
                                 added=request.added, dropped=request.dropped, patch=request.patch)  # fmt: skip
         self._code_known(campaign.id, now)
+        campaign, let_go = scouts.let_go(campaign, f"revision {campaign.revision}")
+        if request.shell is not None:
+            why = f"revision {campaign.revision} changed the environment"
+            campaign = causes.let_go_of(campaign, causes.BY_ENVIRONMENT, why, now)
+        if request.code.digest is not None and request.code.digest != before.code:
+            campaign = causes.let_go_of(campaign, causes.BY_CODE, "the code changed", now)
+        if let_go is not None:
+            ledger.say(campaign.id, "", now, let_go)
         if request.added:
             campaign = ledger.add_runs(replace(campaign, cancelling="", ended=None), request.added)
         ledger.put(campaign)
@@ -259,7 +288,8 @@ class Petitions:
 
     def _resume(self, request: r.Resume, now: Moment) -> r.Answer:
         campaign = self._campaign(request.campaign)
-        refs = self._refs(campaign.id, request.run_ids) or self._of(campaign.id, RunState.HELD)
+        held = self._of(campaign.id, RunState.HELD)
+        refs = self._refs(campaign.id, request.run_ids) or held
         was = campaign.paused
         too_short = deadline.too_short(_tonight(campaign, request.shell, now), now)
         if too_short and not was and refs and all(self._cause(ref) == deadline.CAUSE for ref in refs):
@@ -268,10 +298,13 @@ class Petitions:
         self._shell_anew(campaign, request.shell, request.code, request.by, "resume", now)
         campaign = self._ledger.campaigns[campaign.id]
         self._ledger.put(replace(campaign, paused=False, paused_why=""))
-        for ref in refs:
-            self._ledger.apply(ref, ResumeRequested(now, request.by))
+        self._let_go(campaign.id, f"{request.by} let them go on", now, causes_too=not request.run_ids)
+        for ref in refs:  # what a cause in common holds is swept, some each turn
+            if request.run_ids or not self._in_common(ref, None):
+                self._ledger.apply(ref, ResumeRequested(now, request.by))
         words = [f"going on: {_counted(len(refs), 'held run')}"] if refs else []
         words += ["no longer paused"] if was else []
+        words += ["no more scouts"] if campaign.hold is not None else []
         return r.Answer(True, "; ".join(words) or "nothing was paused or held", campaign=campaign.id)
 
     def _cause(self, ref: RunRef) -> str:

@@ -4,13 +4,15 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from overnight.core import plan
+from overnight.core import plan, scouts
 from overnight.model.campaign import Campaign
 from overnight.model.codec import replace
 from overnight.model.events import RunPlanned
 from overnight.model.policy import CodeIdentity
-from overnight.model.time import Moment
-from overnight.ports import Busy, CodeWatch
+from overnight.model.run import Run
+from overnight.model.time import Moment, elapsed
+from overnight.ports import Busy, CodeWatch, RunRef
+from overnight.supervisor.cures import awaits_code, changed_code
 from overnight.supervisor.dispatch import Dispatch
 from overnight.supervisor.ledger import Ledger
 from overnight.supervisor.orders import Orders, command_dir
@@ -21,6 +23,8 @@ log = logging.getLogger(__name__)
 CODE_FRESH = 5.0  # seconds: no attempt starts on an older look at the code
 CODE_AHEAD = 2.5  # while starts go on, the next look is taken this early
 CODE_REVISIONS = 40  # of a campaign; changed code makes no more after that
+CODE_AWAITED = 60.0  # where changed code would let something go, it is looked at this often
+SCOUT_SAMPLE = 200  # runs of a queue that a scout is chosen from
 SLOT_AGAIN = 1.0  # seconds until a taken slot is tried again
 
 
@@ -46,10 +50,11 @@ class Planner:
         """Give slots to queued runs, campaign by campaign, in order."""
         ledger = self._ledger
         standings = [
-            plan.Standing(c, ledger.live.get(c.id, 0), ledger.queued(c.id))
+            plan.Standing(c, ledger.live.get(c.id, 0), ledger.queued(c.id), scouts.due(c, now))
             for c in ledger.campaigns.values()
             if ledger.queued(c.id) and c.id not in ledger.batch.added
         ]
+        self._await_code(now)
         for standing in plan.order(standings):
             campaign = standing.campaign
             if self._blocked.get(campaign.id, 0.0) > now.mono or not self._code_is_fresh(campaign, now):
@@ -69,11 +74,11 @@ class Planner:
 
     def _start_one(self, campaign_id: str, now: Moment) -> bool:
         ledger = self._ledger
-        entry = ledger.next_queued(campaign_id)
+        campaign = ledger.campaigns[campaign_id]
+        entry = ledger.next_queued(campaign_id) if campaign.hold is None else self._scout(campaign)
         if entry is None:
             return False
         ref, run = entry
-        campaign = ledger.campaigns[campaign_id]
         executor = self._dispatch.executor(campaign_id)
         request = self._orders.slot(run, campaign)
         placement = executor.acquire(request)
@@ -93,13 +98,42 @@ class Planner:
         step = ledger.apply(ref, event)
         if step is None or step.ignored is not None or step.run.attempt is None or not step.run.attempt.live:
             executor.release(placement.slot)
+        elif campaign.hold is not None:
+            self._scouting(campaign_id, run, now)
         return True
+
+    def _scout(self, campaign: Campaign) -> tuple[RunRef, Run] | None:
+        """Of the runs that wait (of very many, a sample) the one that differs most from those that failed."""
+        ledger = self._ledger
+        failed = [ledger.spec(RunRef(campaign.id, run_id)) for run_id in scouts.failed_runs(campaign)]
+        rows, places = [], []
+        for position in ledger.queued_positions(campaign.id, SCOUT_SAMPLE):
+            run = ledger.at(campaign.id, position)
+            if run is not None:
+                rows.append(ledger.spec(RunRef(campaign.id, run.run_id)))
+                places.append(position)
+        if not rows:
+            return ledger.next_queued(campaign.id)
+        return ledger.take_queued(campaign.id, places[scouts.most_different(rows, failed)])
+
+    def _scouting(self, campaign_id: str, run: Run, now: Moment) -> None:
+        campaign = scouts.started(self._ledger.campaigns[campaign_id], now)
+        self._ledger.put(campaign)
+        assert campaign.hold is not None
+        wait = elapsed(now, campaign.hold.due)
+        words = f"{run.run_id} goes as a scout: its row differs most from those that failed; the next in {wait:.0f} s"
+        self._ledger.say(campaign_id, run.run_id, now, words)
 
     # --- code ----------------------------------------------------------------------------------------------
 
-    def _code_is_fresh(self, campaign: Campaign, now: Moment) -> bool:
+    def _await_code(self, now: Moment) -> None:
+        for campaign in self._ledger.campaigns.values():
+            if awaits_code(campaign) and campaign.ended is None:
+                self._code_is_fresh(campaign, now, CODE_AWAITED)
+
+    def _code_is_fresh(self, campaign: Campaign, now: Moment, ahead: float = CODE_AHEAD) -> bool:
         age = now.mono - self._seen.get(campaign.id, float("-inf"))
-        if age > CODE_AHEAD and campaign.id not in self._looking:
+        if age > ahead and campaign.id not in self._looking:
             self._looking.add(campaign.id)
             code, cwd, known = self._code, command_dir(campaign), campaign.code
 
@@ -127,6 +161,9 @@ class Planner:
         if campaign.code is None:
             self._ledger.put(replace(campaign, code=identity.digest))
             return
+        campaign, let_go = changed_code(campaign, now)
+        if let_go is not None:
+            self._ledger.say(campaign_id, "", now, let_go)
         if campaign.revision >= CODE_REVISIONS and campaign.policy.code.on_change == "run":
             # Runs that write into their own command's folder would make a revision every few seconds.
             if campaign.revision == CODE_REVISIONS:

@@ -24,6 +24,7 @@ from overnight.model.time import Moment
 from overnight.notify import OwnNotifier
 from overnight.ports import Executor, Store
 from overnight.probes import FileProbe, whole
+from overnight.probes.cures import GroundCures
 from overnight.probes.kernel import KernelWitness
 from overnight.supervisor.examine import FileExaminer
 from overnight.supervisor.inbox import FileInbox
@@ -92,7 +93,7 @@ def build(
     supervisor = Supervisor(
         store=store, clock=clock, inbox=inbox, executors=executors, probe=probe,
         examiner=FileExaminer(probe, whole, KernelWitness().lines), files=files, launch_files=files,
-        code=LocalCode(root, state),
+        code=LocalCode(root, state), cures=GroundCures(),
         workers=workers, orders=Orders(root, state), roll=roll, watch_only=watch_only,
         notifier=OwnNotifier(_own_settings),
     )  # fmt: skip

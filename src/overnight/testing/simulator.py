@@ -25,7 +25,7 @@ from overnight.supervisor.loop import Supervisor
 from overnight.supervisor.orders import Orders
 from overnight.testing.clock import FakeClock
 from overnight.testing.memory import InlineWorkers, MemoryCode, MemoryFiles, MemoryInbox
-from overnight.testing.world import ScriptedExaminer
+from overnight.testing.world import ScriptedCures, ScriptedExaminer
 
 SETTLED = OVER | {CampaignState.HELD}
 
@@ -63,6 +63,7 @@ class Simulation:
         self.inbox = MemoryInbox()
         self.files = MemoryFiles()
         self.code = MemoryCode()
+        self.cures = ScriptedCures()
         self.deaths = 0
         self.turns = 0
         self.planted: Callable[[str, RunRef], None] = lambda where, ref: None
@@ -81,8 +82,8 @@ class Simulation:
                 store=FaultyStore(self.store, lambda n, batch: self._commit_fault()), clock=self.clock,
                 inbox=self.inbox, executors={"fake": self.executor}, probe=probe,
                 examiner=ScriptedExaminer(probe), files=self.files, launch_files=self.files, code=self.code,
-                workers=self.workers, orders=Orders(Path("/sim"), Path("/sim/.state")), roll=self.dice.random,
-                check=True, notifier=self.notifier,
+                workers=self.workers, cures=self.cures, orders=Orders(Path("/sim"), Path("/sim/.state")),
+                roll=self.dice.random, check=True, notifier=self.notifier,
             )  # fmt: skip
             try:
                 self.supervisor.recover()

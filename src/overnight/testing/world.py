@@ -7,14 +7,20 @@ from overnight.core import ending
 from overnight.manifest import campaign_id, manifest_bytes
 from overnight.model.classes import Classification
 from overnight.model.codec import replace
+from overnight.model.cures import Cured, CureOrder
 from overnight.model.manifest import Frozen, Manifest, Row, RunSpec
 from overnight.model.policy import CodeIdentity, Policy, RowPolicy
 from overnight.model.requests import Launch, Shell
 from overnight.ports import Cursor, Examined, ExamineOrder, LookOrder, Probe
 
 SHELL = Shell(env={"PATH": "/bin"}, cwd="/nowhere", umask=0o022)
-CLASS_OF_EXIT = {0: "none", 1: "code", 2: "config", 3: "network", 4: "nccl.timeout", 5: "oom.gpu", 6: "unknown"}
+CLASS_OF_EXIT = {
+    0: "none", 1: "code", 2: "config", 3: "network", 4: "nccl.timeout", 5: "oom.gpu", 6: "unknown", 7: "auth",
+    8: "data.missing", 9: "disk.full", 10: "import", 11: "gpu.driver", 12: "gpu.hardware", 13: "auth",
+}  # fmt: skip
 """What a scripted attempt's exit code means to `ScriptedExaminer`."""
+ABOUT_EXIT = {3: "hub.example", 7: "hub.example", 8: "/data/set", 9: "/data", 10: "no module named x", 13: "aws"}
+"""And what that is about."""
 
 
 def frozen(
@@ -48,11 +54,24 @@ class ScriptedExaminer:
         if look.mark is not None:
             first = vitals.first_step if vitals.first_step is not None else (look.first or look.mark).step
             vitals = replace(vitals, marked=True, first_step=first, step=look.mark.step, total=look.mark.total)
-        name = ending.stop_class(attempt)
+        name, about = ending.stop_class(attempt), ""
         if name is None:
             record = attempt.exit
             if record is None or record.code is None or not record.recorded:
                 name = "unknown"
             else:
-                name = CLASS_OF_EXIT.get(record.code, "unknown")
-        return Examined(Classification(name, "scripted", name), vitals)
+                name, about = CLASS_OF_EXIT.get(record.code, "unknown"), ABOUT_EXIT.get(record.code, "")
+        return Examined(Classification(name, "scripted", name, about=about), vitals)
+
+
+class ScriptedCures:
+    """Causes are cured when a test says so: `cures` holds what they are about. `asked` are all looks."""
+
+    def __init__(self) -> None:
+        self.cures: set[str] = set()
+        self.asked: list[CureOrder] = []
+
+    def cured(self, order: CureOrder) -> Cured:
+        self.asked.append(order)
+        found = order.about in self.cures
+        return Cured(found, "it is there again" if found else "it is not there")

@@ -49,7 +49,7 @@ def test_a_failure_carries_its_class_and_says_so_to_the_campaign() -> None:
     tale.fail("config")
     assert (tale.state, tale.run.cause) == (RunState.FAILED, "config")
     assert tale.run.failure is not None and tale.run.failure.name == "config"
-    assert tale.lessons == [Failed("r0")]
+    assert Failed("r0") in tale.lessons
 
 
 def test_a_fast_run_ends_before_anybody_saw_it_start() -> None:
