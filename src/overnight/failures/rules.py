@@ -131,6 +131,11 @@ class RuleSet:
         self.meant: tuple[tuple[Rule, ...], ...] = tuple(tuple(rules) for rules in by_literal.values())
         self.by_name: Mapping[str, Rule] = {rule.name: rule for rule in self.rules}
 
+    def meant_by(self, raw: bytes) -> list[Rule]:
+        """The rules that a single line may mean. Slow: for lines found otherwise than by the scan."""
+        pairs = zip(self.literals, self.meant, strict=True)
+        return [rule for literal, rules in pairs if literal in raw for rule in rules]
+
 
 def either(patterns: Sequence[str]) -> re.Pattern[str]:
     """The patterns as one. Raises re.error."""

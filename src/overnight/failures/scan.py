@@ -111,7 +111,9 @@ class _Gaze:
         raw = bytes(raw)
         event, known = self._known(raw, offset, literals)
         if not known:
-            event = _match(self._source, raw, offset, [rule for each in literals for rule in self._rules.meant[each]])
+            event = match_line(
+                self._source, raw, offset, [rule for each in literals for rule in self._rules.meant[each]]
+            )
             if len(self._shapes) < _SHAPES and min(self._looks[each] for each in literals) > _WARY:
                 self._shapes[raw.translate(None, _DIGITS)] = (event.rule, event.strength) if event else None
         for each in literals:
@@ -176,7 +178,7 @@ def _line_end(block: Buffer, at: int) -> int:
     return max(min(ends), at + 1) if ends else high
 
 
-def _match(source: Source, raw: bytes, offset: int, candidates: list[Rule]) -> Event | None:
+def match_line(source: Source, raw: bytes, offset: int, candidates: list[Rule]) -> Event | None:
     """The weightiest rule that matches the line."""
     line = clean(raw)
     surroundings: str | None = None

@@ -5,7 +5,7 @@ import re
 from overnight.failures.advance import was_advancing
 from overnight.failures.lines import clean
 from overnight.failures.rules import FATAL, HINT, SAID, RuleSet
-from overnight.failures.scan import Event, scan
+from overnight.failures.scan import Event, match_line, scan
 from overnight.failures.source import Source
 from overnight.failures.tracebacks import Traceback, chains, parse
 
@@ -30,6 +30,9 @@ def gather(source: Source, rules: RuleSet) -> list[Event]:
     blocks = [parse(source, offset) for offset in found.tracebacks]
     events = _outside_frames(found.events, blocks)
     rest = _hand_out(events, blocks)
+    for block in blocks:
+        if block.inline:
+            block.events = _inline(source, block, rules)
     for group in chains(blocks):
         rest.extend(_of_failure(group, rules))
     closing = _closing(source, rest, rules)
@@ -103,6 +106,18 @@ def _hand_out(events: list[Event], blocks: list[Traceback]) -> list[Event]:
         else:
             owner.events.append(event)
     return rest
+
+
+def _inline(source: Source, block: Traceback, rules: RuleSet) -> list[Event]:
+    """What the exceptions of a traceback within one line mean, each by itself."""
+    events = []
+    for part in block.inline:
+        raw = part.encode()
+        event = match_line(source, raw, block.offset, rules.meant_by(raw))
+        if event is not None:
+            event.end = block.exception_end
+            events.append(event)
+    return events
 
 
 def _of_failure(group: list[Traceback], rules: RuleSet) -> list[Event]:

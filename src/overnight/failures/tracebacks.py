@@ -51,6 +51,7 @@ _RETRIED = re.compile(
     r"|attempt \d+ ?(?:/|of))\b"
 )
 _THREAD = re.compile(r"Exception in thread ")
+_STRING_END = re.compile(r'(?<!\\)"')
 # The outermost frame of what nobody caught. In a cell or a `-c`, a handler may well stand there too.
 _PROGRAM = re.compile(r'\s*File "(?!<(?:stdin|string|ipython)).{1,300}", line \d+, in (?:<module>|_run_module_as_main)')
 
@@ -70,6 +71,7 @@ class Traceback:
     chained: bool = False  # the next traceback of the log belongs to this failure
     retried: bool = False  # the lines below it say that it was tried again
     first_frame: str = ""
+    inline: list[str] = field(default_factory=list)  # told within one line (JSON): its exceptions' lines
     events: list[Event] = field(default_factory=list)
 
     @property
@@ -106,6 +108,8 @@ def parse(source: Source, offset: int) -> Traceback:
     before = head.text.partition(_HEAD)[0]
     rank = head.rank or _rank_in(before)
     parsed = Traceback(offset, -1, offset, offset + at - 1, "", "", rank, _line_before(source, offset))
+    if "\\n" in head.text.partition(_HEAD)[2]:
+        return _within_one_line(parsed, head.text)
     margin = _margin(before, raw[at:])
     frames: list[str] = []
     framed, after, bare = False, 0, 0
@@ -176,6 +180,22 @@ def _margin(before: str, below: bytes) -> re.Pattern[str] | None:
     margin = re.compile(re.sub(r"\d+", r"\\d+", re.escape(words)) + "[ ]?" if words else before)
     lines = [clean(line).text for line in below[:2000].split(b"\n")[:3]]
     return margin if any(margin.match(line) for line in lines) else None
+
+
+def _within_one_line(parsed: Traceback, text: str) -> Traceback:
+    """A traceback whose newlines are escaped, as in logs of JSON lines."""
+    parsed.before, _, told = text.partition(_HEAD)
+    told = _STRING_END.split(told, maxsplit=1)[0]
+    for part in told.replace('\\"', '"').split("\\n")[1:]:
+        if not part.strip() or _is_frame(part):
+            parsed.first_frame = parsed.first_frame or part.strip()
+            continue
+        match = _EXCEPTION.match(part)
+        if match and not _NOT_EXCEPTION.match(part) and _typed(part):
+            parsed.kind, parsed.message = match["type"], (match["message"] or "").strip()
+            parsed.exception_at, parsed.exception_end = parsed.offset, parsed.end
+        parsed.inline.append(part)
+    return parsed
 
 
 def _after(source: Source, offset: int) -> str:
