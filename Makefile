@@ -32,7 +32,7 @@ $(PROVOKED)/.installed: pyproject.toml tests/provoked/requirements.txt
 	       echo "hint: tests/provoked/requirements.txt says what is needed; torch's CPU build is enough" >&2; exit 1; }
 	@touch $@
 
-provoked: $(PROVOKED)/.installed  ## real failures with real software: torch, Hydra, the hub (2 minutes, own environment)
+provoked: $(PROVOKED)/.installed  ## real failures with real software: torch, Hydra, the hub (2 minutes; own venv, 1 GB)
 	$(PROVOKED)/bin/python -m pytest -c tests/provoked/pytest.ini -q tests/provoked
 
 check: $(STAMP)  ## what a reviewer would ask: format, lint, strict types, rooms, tests

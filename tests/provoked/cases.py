@@ -27,9 +27,9 @@ class Case:
     needs: str = ""  # a word of `missing()`
 
 
-def torchrun(program: str) -> str:
+def torchrun(program: str, options: str = "") -> str:
     """Two workers on this machine."""
-    return f"torchrun --standalone --nproc-per-node=2 programs/{program}"
+    return f"torchrun --standalone --nproc-per-node=2 {options} programs/{program}"
 
 
 def own_mount(options: str, where: str, command: str) -> str:
@@ -47,6 +47,8 @@ RANKS = [
         "python-exception",
         ("nccl.error",),
     ),
+    Case("rank-redirected", torchrun("ranks.py raises", "--redirects=3"), "code", "ValueError: label 11 is not"),
+    Case("rank-silent", torchrun("ranks.py raises-silently", "--redirects=3"), "code", "ValueError: label 11 is not"),
     Case("rank-killed", torchrun("ranks.py killed"), "unknown", "exitcode: -9", "first-worker-killed"),
     Case("rank-segfaults", torchrun("ranks.py segfaults"), "crash", "egmentation fault"),
     Case("rank-hangs", torchrun("ranks.py hangs"), "nccl.timeout", "Timed out waiting", "nccl-timeout"),
@@ -101,7 +103,10 @@ SETTINGS = [
 HOST = [
     Case("segfault", "python programs/host.py segfault", "crash", "Segmentation fault"),
     Case("abort", "python programs/host.py abort", "crash", "Aborted"),
-    Case("address-space", "python programs/host.py memory", "oom.host", "Unable to allocate"),
+    Case(
+        "address-space", "bash -c 'ulimit -v 1500000; exec python programs/host.py memory'", "oom.host",
+        "Unable to allocate",
+    ),
     Case("files", "python programs/host.py files", "config", "Too many open files"),
     Case(
         "disk-full", own_mount("size=4m", "{out_dir}", "python programs/host.py disk {out_dir}"), "disk.full",
@@ -146,23 +151,36 @@ CASES = [*RANKS, *TRAINING, *CHECKPOINTS, *SETTINGS, *HOST, *OUTSIDE, *LAST]
 
 
 def memory_cgroup() -> Path | None:
-    """Our own memory cgroup (version 1), if we may make others in it."""
+    """A folder in which we may make memory cgroups of either version; None: nowhere."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if "memory" in controllers.split(","):
             own = Path("/sys/fs/cgroup/memory") / path.lstrip("/")
-            return own if os.access(own, os.W_OK) and os.access("/dev/kmsg", os.R_OK) else None
+            return own if os.access(own, os.W_OK) else None
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        if line.startswith("0::"):
+            own = Path("/sys/fs/cgroup") / line[3:].lstrip("/")
+            for folder in (own, own.parent):  # a group with processes of its own hands no controllers down
+                shared = folder / "cgroup.subtree_control"
+                if shared.exists() and "memory" in shared.read_text().split() and os.access(folder, os.W_OK):
+                    return folder
     return None
 
 
 def missing() -> dict[str, str]:
-    """What this machine lacks, by what cases call it, with what would have to be there."""
+    """What this machine lacks, by what cases call it, with how to get it."""
     lacks = {}
     if (
         shutil.which("unshare") is None
         or subprocess.run(["unshare", "--map-root-user", "--mount", "true"], capture_output=True).returncode
     ):
-        lacks["mounts"] = "unshare(1), and leave to make mount namespaces"
-    if memory_cgroup() is None:
-        lacks["memory cgroup"] = "a writable memory cgroup of version 1, and leave to read /dev/kmsg"
+        lacks["mounts"] = (
+            "unshare(1) of util-linux and leave to make mount namespaces: be root, or allow unprivileged user "
+            "namespaces (sysctl kernel.unprivileged_userns_clone=1; in a container: --privileged)"
+        )
+    if memory_cgroup() is None or not os.access("/dev/kmsg", os.R_OK):
+        lacks["memory cgroup"] = (
+            "a memory cgroup in which others may be made, and leave to read /dev/kmsg: be root "
+            "(sysctl kernel.dmesg_restrict=0; in a container: --privileged)"
+        )
     return lacks

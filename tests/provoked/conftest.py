@@ -59,7 +59,11 @@ class Night:
 
     def log(self, run: str, attempt: int) -> str:
         """What the attempt said."""
-        return (self.ground.attempt(self.campaign, run, attempt) / "output.log").read_text("utf-8", "replace")
+        return self.file(run, f"attempts/{attempt}/output.log")
+
+    def file(self, run: str, name: str) -> str:
+        """A file of the run, by its name below the run's folder."""
+        return (self.ground.folder(self.campaign) / "runs" / run / name).read_text("utf-8", "replace")
 
 
 @pytest.fixture(scope="session")

@@ -28,9 +28,10 @@ class FileExaminer:
 
     def __init__(
         self, probe: Probe, whole: Callable[[str, str | None, Sequence[str]], Sequence[str]],
-        kernel: Callable[[float, float], tuple[str, ...]] = lambda since, until: (),
+        kernel: Callable[[float, float, Sequence[str]], tuple[str, ...]] = lambda since, until, keys: (),
     ) -> None:  # fmt: skip
-        """`kernel(since, until)`: what the kernel's log says of that time (monotonic seconds of this boot)."""
+        """`kernel(since, until, keys)`: what the kernel's log says of that time (monotonic seconds of this boot) and of
+        the slot with these keys."""
         self._probe = probe
         self._whole = whole
         self._kernel = kernel
@@ -108,7 +109,7 @@ class FileExaminer:
         started, ended, record = attempt.started, attempt.ended, attempt.exit
         if started is None or ended is None or record is None or started.boot != ended.boot:
             return ()
-        return self._kernel(started.mono, started.mono + record.seconds)
+        return self._kernel(started.mono, started.mono + record.seconds, attempt.slot.keys)
 
     def _checkpoints(self, order: ExamineOrder) -> tuple[str, ...]:
         if order.checkpoint is None:

@@ -21,10 +21,9 @@ def abort(_: str) -> None:
 
 
 def memory(_: str) -> None:
-    """Until the address space that was allowed is used up."""
+    """Until the address space that `ulimit -v` allows is used up."""
     import numpy
 
-    resource.setrlimit(resource.RLIMIT_AS, (1500 * MIB, 1500 * MIB))
     kept = []
     for step in range(100):
         kept.append(numpy.ones(32 * MIB))
@@ -34,8 +33,9 @@ def memory(_: str) -> None:
 def cgroup(folder: str) -> None:
     """Joins a memory cgroup that allows 64 MiB, and wants more."""
     own = Path(folder)
-    own.mkdir()
-    (own / "memory.limit_in_bytes").write_text(str(64 * MIB))
+    own.mkdir(exist_ok=True)
+    limit = next(own / name for name in ("memory.max", "memory.limit_in_bytes") if (own / name).exists())
+    limit.write_text(str(64 * MIB))
     (own / "cgroup.procs").write_text(str(os.getpid()))
     kept = []
     for step in range(100):

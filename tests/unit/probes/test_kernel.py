@@ -3,13 +3,25 @@
 import time
 from pathlib import Path
 
+import pytest
+
 from overnight.probes.kernel import KernelWitness, cgroup_counter
+
+FALLEN = "NVRM: Xid (PCI:0000:3b:00): 79, pid=1234, GPU has fallen off the bus."
 
 
 def _kmsg(path: Path, *records: tuple[float, str]) -> Path:
     # A plain file gives all records in one read; the kernel gives one a read. One record a file, then.
     path.write_bytes(b"".join(f"6,1,{int(at * 1e6)},-;{text}\n".encode() for at, text in records))
     return path
+
+
+def _gpus(folder: Path, uuids: dict[str, str]) -> Path:
+    for address, uuid in uuids.items():
+        (folder / address).mkdir(parents=True)
+        text = f"Model: \t\t NVIDIA H100\nIRQ:   \t\t 77\nGPU UUID: \t {uuid}\nBus Location: \t {address}\n"
+        (folder / address / "information").write_text(text)
+    return folder
 
 
 def test_an_oom_kill_just_before_the_end_is_told(tmp_path: Path) -> None:
@@ -27,9 +39,39 @@ def test_somebody_elses_kill_long_before_the_end_is_not(tmp_path: Path) -> None:
 
 def test_a_gpu_fault_counts_for_the_whole_attempt(tmp_path: Path) -> None:
     """An Xid comes minutes before the program gives up."""
-    kmsg = _kmsg(tmp_path / "kmsg", (1000.0, "NVRM: Xid (PCI:0000:3b:00): 79, GPU has fallen off the bus."))
-    assert len(KernelWitness(kmsg, tmp_path / "none").lines(900.0, 5000.0)) == 1
-    assert KernelWitness(kmsg, tmp_path / "none").lines(1100.0, 5000.0) == ()
+    kmsg = _kmsg(tmp_path / "kmsg", (1000.0, FALLEN))
+    witness = KernelWitness(kmsg, tmp_path / "none", _gpus(tmp_path / "gpus", {"0000:3b:00.0": "GPU-a"}))
+    assert witness.lines(900.0, 5000.0, ("gpu-GPU-a",)) == (FALLEN,)
+    assert witness.lines(1100.0, 5000.0, ("gpu-GPU-a",)) == ()
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        (("gpu-GPU-a",), True),
+        (("gpu-GPU-b", "gpu-GPU-a"), True),
+        (("gpu-GPU-a", "gpu-GPU-a.share-1"), True),
+        (("gpu-0",), True),  # no UUID was known at launch: the number counts in the order of the bus
+        (("gpu-GPU-b",), False),
+        (("gpu-1",), False),
+        (("gpu-MIG-c",), False),
+        (("cpu-0",), False),
+    ],
+)
+def test_a_gpu_fault_is_told_to_whom_the_gpu_belonged(tmp_path: Path, keys: tuple[str, ...], told: bool) -> None:
+    """A GPU fell off the bus at two; every run that failed until noon was `gpu.hardware`, and its own, healthy GPU was
+    set aside."""
+    gpus = _gpus(tmp_path / "gpus", {"0000:86:00.0": "GPU-b", "0000:3b:00.0": "GPU-a"})
+    kmsg = _kmsg(tmp_path / "kmsg", (1000.0, FALLEN))
+    assert KernelWitness(kmsg, tmp_path / "none", gpus).lines(900.0, 5000.0, keys) == ((FALLEN,) if told else ())
+
+
+def test_a_part_of_the_only_gpu_is_that_gpu(tmp_path: Path) -> None:
+    """Where there is but one GPU there is no doubt whose fault it is; a host that shows none keeps its doubt."""
+    kmsg = _kmsg(tmp_path / "kmsg", (1000.0, FALLEN))
+    one = KernelWitness(kmsg, tmp_path / "none", _gpus(tmp_path / "gpus", {"0000:3b:00.0": "GPU-a"}))
+    assert one.lines(900.0, 5000.0, ("gpu-MIG-c",)) == (FALLEN,)
+    assert KernelWitness(kmsg, tmp_path / "none", tmp_path / "none").lines(900.0, 5000.0, ("gpu-0",)) == ()
 
 
 def test_a_kill_counted_by_the_cgroup_is_told_to_all_that_ended_then(tmp_path: Path) -> None:
