@@ -29,6 +29,16 @@ POLICY = {
 }
 
 
+collect_ignore = ["test_cgroup.py"] if memory_cgroup() is None else []
+
+
+def pytest_configure() -> None:
+    """In CI nothing may be missing: a lane that is green because its machine could provoke little proves little."""
+    lacks = missing()
+    if lacks and os.environ.get("CI", "") not in ("", "0", "false"):
+        raise pytest.UsageError("; ".join(f"{lack}: that needs {what}" for lack, what in lacks.items()))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Says what this machine cannot provoke, and what it would take."""
     for lack, what in missing().items():
