@@ -270,6 +270,9 @@ class Files(Protocol):
     def prepare(self, order: StartOrder) -> bool:
         """Make the attempt's directory and what its shim reads. False: the directory exists already."""
 
+    def publish(self, target: AttemptRef) -> None:
+        """Copy an attempt that has ended to the root, if it lived elsewhere."""
+
     def finish(self, order: FinishOrder) -> None:
         """Write inventory.jsonl and summary.json."""
 
@@ -299,6 +302,14 @@ class Notifier(Protocol):
 
     def ping(self, url: str) -> str:
         """Call an address; the words of what went wrong, empty if nothing did."""
+
+
+class Tenure(Protocol):
+    """Our term as the leader of a root that other hosts may mount, too."""
+
+    def renew(self, live: int) -> str:
+        """Say that we still lead, with so many live attempts; words if somebody else does by now. May block; raises
+        OSError, and then nothing is known."""
 
 
 # --- store and inbox ---------------------------------------------------------------------------------------

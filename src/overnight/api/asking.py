@@ -24,10 +24,11 @@ def ask(place: Place, request: Request, *, bring_up: bool = True, within_seconds
     """
     with in_words():
         place.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if bring_up:
-            keep.forget_stopped(place.state)
-        inbox.submit(place.state, request)
         try:
+            keep.check_leader(place.root, place.state)
+            if bring_up:
+                keep.forget_stopped(place.state)
+            inbox.submit(place.state, request)
             if bring_up:
                 keep.ensure_keeper(place.root, place.state)
             answer = _await(place, request.id, bring_up, within_seconds)

@@ -1,5 +1,6 @@
 """Changes that a person asks for: each becomes one request and returns the supervisor's answer."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,10 +84,15 @@ def pause(campaign: "Campaign", now: bool) -> Answer:
     return ask(campaign.place, Pause(id=new_request_id(), by=by(), campaign=campaign.id, now=now))
 
 
-def resume(campaign: "Campaign", runs: Sequence[str]) -> Answer:
-    """See `Campaign.resume`."""
+def resume(campaign: "Campaign", runs: Sequence[str], *, moved: bool = False) -> Answer:
+    """See `Campaign.resume`. `moved`: to this host, which has taken the root over, and to this shell's GPUs."""
     record = _record(campaign, runs)
     shell, _ = this_shell(Path.cwd())
+    devices = None
+    if moved:
+        from overnight.executors.gpus import visible_devices
+
+        devices = visible_devices(os.environ)
     request = Resume(
         id=new_request_id(),
         by=by(),
@@ -94,6 +100,7 @@ def resume(campaign: "Campaign", runs: Sequence[str]) -> Answer:
         shell=shell,
         code=_code(campaign, record),
         run_ids=tuple(runs),
+        devices=devices,
     )
     return ask(campaign.place, request)
 

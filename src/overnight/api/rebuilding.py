@@ -43,5 +43,5 @@ def rebuild(root: str | Path | None = None) -> Rebuilt:
             work.all()
             store.close()
         finally:
-            lock.close()
+            lock.resign()
     return Rebuilt(str(where), None if aside is None else str(aside), tuple(work.campaigns), tuple(work.problems))

@@ -13,7 +13,7 @@ from overnight.artifacts.summary import attempt_document, readable, summary
 from overnight.artifacts.times import when
 from overnight.artifacts.whole import write_whole
 from overnight.model.campaign import Campaign
-from overnight.ports import FinishOrder, StartOrder
+from overnight.ports import AttemptRef, FinishOrder, StartOrder
 
 # Below this much running a run is cheaper to repeat than its summary is to sync: a fast queue of short runs would
 # otherwise wait for the platter twice a run.
@@ -31,6 +31,14 @@ class CampaignFiles:
     def prepare(self, order: StartOrder) -> bool:
         """See `prepare.prepare`."""
         return prepare_attempt(order)
+
+    def publish(self, target: AttemptRef) -> None:
+        """Another host that takes the root over finds it there. The source stays until the run is finished: whoever
+        verifies the attempt once more reads it."""
+        if self.layout.elsewhere:
+            ref = target.ref
+            published = self.layout.published_dir(ref.campaign, ref.run_id, target.attempt.n)
+            publish_attempt(target.attempt_dir, published, keep=True)
 
     def finish(self, order: FinishOrder) -> None:
         """Publish the attempts, write their attempt.json, then inventory.jsonl, and summary.json last: who sees it sees

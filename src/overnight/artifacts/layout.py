@@ -49,6 +49,12 @@ def attempt_in(run_folder: str, n: int) -> str:
     return f"{run_folder}/attempts/{n}"
 
 
+def number_file(run_folder: str, n: int) -> str:
+    """Beside where an attempt's folder will be, while the attempt lives in its host's state directory: its number is
+    taken, whichever host looks."""
+    return f"{run_folder}/attempts/{n}.elsewhere"
+
+
 class Layout(Struct, frozen=True):
     """Where attempts are written while they live. `attempts` is the root itself where its file system is local, else
     a folder of the state directory, from where `publish_attempt` copies them as they end."""

@@ -6,7 +6,8 @@ import os
 import re
 from shlex import quote
 
-from overnight.artifacts.whole import write_all, write_whole
+from overnight.artifacts import layout
+from overnight.artifacts.whole import write_all, write_first, write_whole
 from overnight.ports import StartOrder
 
 DEFAULT_UMASK = 0o022  # the shim's, where the order names none
@@ -18,10 +19,16 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 def prepare(order: StartOrder) -> bool:
     """Make the run's and the attempt's directories and everything that the shim reads.
 
-    False: the attempt's directory exists, its number is taken. Raises OSError (disk full, read-only, no permission);
+    False: the attempt's directory exists, here or on another host of the root: its number is taken.
+    Raises OSError (disk full, read-only, no permission);
     then the attempt's directory is gone again and the number is free.
     """
     path = order.attempt_dir
+    if not path.startswith(order.run_dir + "/"):
+        _make_run(order)
+        word = f"{os.uname().nodename} {path}\n".encode()
+        if not write_first(layout.number_file(order.run_dir, order.n), word):
+            return False
     try:
         os.mkdir(path)
     except FileExistsError:
@@ -94,7 +101,7 @@ def _make_run(order: StartOrder) -> None:
         os.makedirs(run, exist_ok=True)
     except FileExistsError:
         pass
-    for folder in (order.out_dir, os.path.dirname(order.attempt_dir)):
+    for folder in (order.out_dir, f"{run}/attempts", os.path.dirname(order.attempt_dir)):
         try:
             os.mkdir(folder)
         except FileExistsError:

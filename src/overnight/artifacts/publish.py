@@ -5,8 +5,9 @@ import os
 import shutil
 
 
-def publish_attempt(source: str, target: str) -> bool:
-    """Copy an ended attempt's directory to the root, whole or not at all, and then remove the source.
+def publish_attempt(source: str, target: str, *, keep: bool = False) -> bool:
+    """Copy an ended attempt's directory to the root, whole or not at all, and then remove the source unless it is to
+    be kept.
 
     True when `target` is there afterwards. Twice is harmless: a target that is there is complete, because it came by
     rename; a source that is gone was published. Raises OSError when the root cannot be written; the source stays.
@@ -27,5 +28,8 @@ def publish_attempt(source: str, target: str) -> bool:
                 raise OSError(f"cannot copy {source} to {target}: {error.args[0][0][2]}") from error
             raise
     with contextlib.suppress(OSError):
-        shutil.rmtree(source)
+        os.unlink(f"{target}.elsewhere")
+    if not keep:
+        with contextlib.suppress(OSError):
+            shutil.rmtree(source)
     return True

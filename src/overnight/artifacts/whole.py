@@ -1,10 +1,13 @@
 """Writing a file so that readers see all of it or none, and a second writing is harmless."""
 
 import contextlib
+import errno
 import os
 import time
 
 from overnight.model.manifest import Refusal
+
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 
 def write_whole(path: str, data: bytes, *, mode: int = 0o666, synced: bool = False) -> None:
@@ -65,3 +68,42 @@ def sync_folder(path: str) -> None:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def write_first(path: str, data: bytes) -> bool:
+    """Make `path`, whole, unless somebody has: then False, and nothing is changed. Of several hosts that try at once
+    one succeeds, also on NFS. Raises OSError."""
+    folder, _, name = path.rpartition("/")
+    temporary = f"{folder}/.{name}.{os.uname().nodename}.{os.getpid()}.{time.monotonic_ns()}.tmp"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        write_all(fd, data)
+        os.fsync(fd)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            # NFS may have made the link, lost the answer and asked again: two names on our file mean it is ours.
+            return os.fstat(fd).st_nlink > 1
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            return _first_without_links(path, data)
+    finally:
+        os.close(fd)
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+    sync_folder(folder)
+    return True
+
+
+def _first_without_links(path: str, data: bytes) -> bool:
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    except FileExistsError:
+        return False
+    try:
+        write_all(fd, data)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    return True

@@ -196,7 +196,7 @@ class LocalExecutor:
                 self._polling = False
             return bool(self._out) or self._freed
 
-    def fileno(self) -> int | None:
+    def fileno(self) -> int:
         """One descriptor for the keeper, all shims and orders from other threads."""
         return self._epoll.fileno()
 

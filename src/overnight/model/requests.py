@@ -62,12 +62,13 @@ class Pause(_Request, frozen=True):
 
 
 class Resume(_Request, frozen=True):
-    """Let a paused campaign and its held runs go on."""
+    """Let a paused campaign and its held runs go on. `devices`: of another host, which has taken the root over."""
 
     campaign: str
     shell: Shell
     code: CodeIdentity
     run_ids: tuple[str, ...] = ()
+    devices: tuple[Device, ...] | None = None
 
 
 class Cancel(_Request, frozen=True):

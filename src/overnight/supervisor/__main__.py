@@ -9,15 +9,19 @@ import argparse
 import logging
 import logging.handlers
 import os
+import select
 import signal
 import socket
 import sys
 from pathlib import Path
 
+from overnight.executors.local import LocalExecutor
 from overnight.store import SqliteStore
 from overnight.supervisor.inbox import StateGone
-from overnight.supervisor.keep import database_lost, keeper_command, lost_words, spawn
+from overnight.supervisor.keep import database_lost, keeper_command, lost_words, spawn, wish_stopped
 from overnight.supervisor.lock import Lock, Taken
+from overnight.supervisor.loop import Supervisor
+from overnight.supervisor.tenure import META, LeaseTenure
 from overnight.supervisor.waiting import Waiting
 from overnight.supervisor.wiring import build
 
@@ -71,7 +75,17 @@ def _supervise(root: Path, state: Path, keeper: socket.socket | None, lock: Lock
         log.error("%s; %s", *lost_words(root, state))
         return 0
     store = SqliteStore(state / "overnight.db")
-    supervisor, local, inbox, workers = build(root, state, keeper, store, watch_only=watch_only)
+    known = store.meta(META)
+    tenure = LeaseTenure(root, state, int(known) if known is not None else None)
+    supervisor, local, inbox, workers = build(root, state, keeper, store, tenure, watch_only=watch_only)
+    if tenure.superseded:
+        supervisor.ledger.load()
+        return _step_down(supervisor, local, state, tenure.superseded)
+    if known is None:
+        supervisor.ledger.batch.meta[META] = str(tenure.term)
+    elif known != str(tenure.term):
+        log.error("the takeover of %s was not finished; overnight resume --root %s", root, root)
+        return 0
     supervisor.recover()
     log.info("term %s, pid %d%s", lock.term, os.getpid(), ", watch-only" if watch_only else "")
     waiting = Waiting(local, inbox.fileno(), workers.fileno())
@@ -82,7 +96,10 @@ def _supervise(root: Path, state: Path, keeper: socket.socket | None, lock: Lock
             lock.beat()
             if supervisor.stop_wanted:
                 log.info("stopped by request")
+                tenure.leave(sum(supervisor.ledger.live.values()))
                 return 0
+            if supervisor.superseded:
+                return _step_down(supervisor, local, state, supervisor.superseded)
             if local.keeper_lost:
                 log.warning("the keeper is gone: a new one is brought up")
                 return KEEPER_GONE
@@ -96,6 +113,16 @@ def _supervise(root: Path, state: Path, keeper: socket.socket | None, lock: Lock
         lock.close()
         spawn(keeper_command(root, state), state)
     return outcome
+
+
+def _step_down(supervisor: Supervisor, local: LocalExecutor, state: Path, leader: str) -> int:
+    """The keeper brings nobody up after this, until a person takes the root back."""
+    log.warning("%s: stepping down", leader)
+    wish_stopped(state, leader)
+    left = supervisor.step_down(lambda seconds: select.select([local.fileno()], [], [], seconds))
+    for ref in left:
+        log.error("%s/%s would not end; its slot stays taken", ref.campaign, ref.run_id)
+    return 0
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from overnight.model.events import (
 )
 from overnight.model.run import ExitRecord, Run
 from overnight.model.time import Moment
-from overnight.ports import AttemptRef, Examined, Examiner, Executor, Files, Probe, RunRef, StartOrder
+from overnight.ports import AttemptRef, Examined, ExamineOrder, Examiner, Executor, Files, Probe, RunRef, StartOrder
 from overnight.supervisor.ledger import Ledger
 from overnight.supervisor.orders import Orders
 from overnight.supervisor.workers import Done, Workers
@@ -96,13 +96,22 @@ class Dispatch:
                 return lambda: executor.set_bound(target, seconds, grace)
             case VerifyAttempt():
                 examine = orders.examine(run, campaign, ledger.spec(ref))
-                return lambda: self._examiner.examine(examine)
+                target = orders.target(run, run.attempts[-1])
+                return lambda: self._examine(examine, target)
             case FinishRun():
                 finish = orders.finish(run, campaign, ledger.spec(ref))
                 return lambda: files.finish(finish)
             case SetAside(epoch, scratch):
                 run_dir = orders.run_dir(ref)
                 return lambda: files.set_aside(run_dir, epoch, scratch)
+
+    def _examine(self, order: ExamineOrder, target: AttemptRef) -> Examined:
+        found = self._examiner.examine(order)
+        try:
+            self._files.publish(target)
+        except OSError as problem:
+            log.warning("cannot copy %s to the root yet: %s", target.attempt_dir, problem)
+        return found
 
     def _start(self, executor: Executor, order: StartOrder, target: AttemptRef, first: bool) -> None:
         try:

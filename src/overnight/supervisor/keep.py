@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import overnight
+from overnight.artifacts.lease import Lease, my_lease, read_lease
 from overnight.model.codec import Struct, from_json
 
 LOCK = "lock"
@@ -123,6 +124,32 @@ def lost_words(root: Path, state: Path) -> tuple[str, str]:
     )
 
 
+# --- another host ---
+
+
+def led_elsewhere(root: Path, state: Path) -> Lease | None:
+    """The lease of another host, or of another state of this one, that leads `root`. Raises OSError."""
+    leader = read_lease(str(root))
+    if leader is None or leader.same_ground(my_lease(str(state))):
+        return None
+    return leader
+
+
+def check_leader(root: Path, state: Path) -> None:
+    """Raises `CannotSupervise` where another host leads the root: what is asked of us here would wait for ever."""
+    try:
+        leader = led_elsewhere(root, state)
+    except OSError as problem:
+        raise CannotSupervise(
+            f"nobody can tell who leads {root}: {problem.strerror or problem}", "see whether its volume is mounted"
+        ) from problem
+    if leader is not None:
+        raise CannotSupervise(
+            f"host {leader.host} leads {root}",
+            f"ask there; if that host is gone, overnight resume --root {root} takes over once it has been silent",
+        )
+
+
 # --- bringing it up ----------------------------------------------------------------------------------------
 
 
@@ -149,6 +176,7 @@ def ensure_keeper(
     first = read_beat(state)
     if first is not None and is_alive(first):
         return
+    check_leader(root, state)
     spawn(list(command) if command is not None else keeper_command(root, state), state)
     deadline = time.monotonic() + within_seconds
     while time.monotonic() < deadline:

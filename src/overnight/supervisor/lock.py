@@ -57,6 +57,13 @@ class Lock:
         line = f'{self._line}, "beat": {self._beat}}}'
         os.pwrite(self._fd, line.ljust(PADDED - 1).encode() + b"\n", 0)
 
+    def resign(self) -> None:
+        """Let go without having supervised: whoever reads the file must not take us for somebody who watches, least of
+        all for one that stands still."""
+        line = json.dumps({"term": self.term})
+        os.pwrite(self._fd, line.ljust(PADDED - 1).encode() + b"\n", 0)
+        self.close()
+
     def close(self) -> None:
         """Let go; the file stays, for the term."""
         os.close(self._fd)

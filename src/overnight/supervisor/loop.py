@@ -29,6 +29,7 @@ from overnight.ports import (
     RunRef,
     Store,
     StoreError,
+    Tenure,
 )
 from overnight.supervisor.cures import Cures
 from overnight.supervisor.deadlines import Deadlines
@@ -38,6 +39,7 @@ from overnight.supervisor.ledger import Ledger
 from overnight.supervisor.orders import Orders
 from overnight.supervisor.petitions import LaunchFiles, Petitions
 from overnight.supervisor.planner import Planner
+from overnight.supervisor.stepping_down import step_down
 from overnight.supervisor.watches import Watches
 from overnight.supervisor.workers import Done, Workers
 
@@ -50,6 +52,7 @@ VITALS_SECONDS = 2.0  # progress of live runs is stored at most this often
 SILENCE_SECONDS = 60.0  # and of silent ones this often
 STORE_AGAIN = 2.0  # seconds until a commit that failed is tried again
 LOOKS_PER_JOB = 32
+RENEW_SECONDS = 10.0  # who waits for our lease to lapse waits for nine of them
 
 
 class Supervisor:
@@ -58,7 +61,8 @@ class Supervisor:
     def __init__(
         self, *, store: Store, clock: Clock, inbox: Inbox, executors: Mapping[str, Executor], probe: Probe,
         examiner: Examiner, files: Files, launch_files: LaunchFiles, code: CodeWatch, workers: Workers,
-        orders: Orders, cures: CureProbe, roll: Callable[[], float], watch_only: bool = False, check: bool = False,
+        orders: Orders, cures: CureProbe, roll: Callable[[], float], tenure: Tenure, watch_only: bool = False,
+        check: bool = False,
         notifier: Notifier | None = None,
     ) -> None:  # fmt: skip
         self.clock = clock
@@ -67,11 +71,14 @@ class Supervisor:
         self.workers = workers
         self.watch_only = watch_only
         self.problem = ""  # why the store cannot be written
+        self.superseded = ""  # another host leads this root: who, in words
         self._inbox = inbox
         self._executors = executors
         self._files = files
         self._probe = probe
         self._orders = orders
+        self._tenure = tenure
+        self._renewal_due = clock.now().mono
         self.dispatch = Dispatch(self.ledger, workers, orders, executors, probe, examiner, files, roll)
         self.petitions = Petitions(self.ledger, launch_files, self._code_known)
         self.cures = Cures(self.ledger, orders, workers, cures, self.watches)
@@ -160,6 +167,7 @@ class Supervisor:
         self._commit(now)
         self.herald.act(now, self.problem)
         self._look(now)
+        self._renew(now)
         self._write_campaigns(now)
         self.dispatch.again(now)
         if self.ledger.asked or self.ledger.batch.answers:
@@ -187,6 +195,11 @@ class Supervisor:
         match done.tag:
             case ("look", tuple() as names):
                 self._seen(names, done, now)
+            case ("lease",):
+                self._renewal_due = now.mono + RENEW_SECONDS
+                if done.problem is not None:
+                    log.warning("the lease of the root: %s", done.problem)
+                self.superseded = done.value or ""
             case ("code", str() as campaign):
                 self.planner.code_seen(campaign, done.value, done.problem, now)
             case ("cure", str() as campaign, str() as key):
@@ -229,7 +242,7 @@ class Supervisor:
     def _sleep(self, now: Moment) -> float:
         times = [
             self.ledger.next_wait(), self.watches.next_due(), self.planner.next_due(), self.dispatch.next_again(),
-            self.deadlines.next_due(now),
+            self.deadlines.next_due(now), self._renewal_due,
             None if self.problem else self.herald.next_due(),
             self.cures.next_due(),
             now.mono + STORE_AGAIN if self.problem else None,
@@ -303,6 +316,18 @@ class Supervisor:
         if changed:
             self.ledger.batch.vitals.update(changed)
             self._vitals_due = now.mono + VITALS_SECONDS
+
+    def _renew(self, now: Moment) -> None:
+        """Say that we lead the root. One word at a time: the root's file system may hang for hours."""
+        if now.mono < self._renewal_due:
+            return
+        self._renewal_due = float("inf")
+        tenure, live = self._tenure, sum(self.ledger.live.values())
+        self.workers.submit(("lease",), lambda: tenure.renew(live))
+
+    def step_down(self, wait: Callable[[float], object]) -> list[RunRef]:
+        """Another host leads: end what lives here and do nothing else; those that would not end."""
+        return step_down(self.ledger, self._executors, self._orders, wait)
 
     # --- files ---------------------------------------------------------------------------------------------
 

@@ -295,6 +295,8 @@ class Petitions:
         if too_short and not was and refs and all(self._cause(ref) == deadline.CAUSE for ref in refs):
             raise Refusal(f"nothing of it can start: {too_short}",
                           f"overnight amend {campaign.id} --set limits.deadline=…, or resume after it")  # fmt: skip
+        if request.devices is not None:
+            campaign = replace(campaign, devices=request.devices)
         self._shell_anew(campaign, request.shell, request.code, request.by, "resume", now)
         campaign = self._ledger.campaigns[campaign.id]
         self._ledger.put(replace(campaign, paused=False, paused_why=""))

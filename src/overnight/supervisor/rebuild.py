@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 BY = "rebuild"
 _UNKNOWN_SLOT = Slot("unknown")
 _COMMIT_EVERY = 2000  # runs
+_ELSEWHERE = "it lived in the state directory of a host that is gone"
 
 
 def set_aside_database(state: Path) -> Path | None:
@@ -175,6 +176,13 @@ class Rebuild:
         revision = entry.get("revision") or self._ledger.campaigns[ref.campaign].revision
         slot = Slot(entry["slot"]) if entry.get("slot") else _UNKNOWN_SLOT
         apply(ref, e.RunPlanned(now, n, slot, revision, entry.get("code")))
+        elsewhere = Path(layout.number_file(str(folder.parent.parent), n)).exists() and not folder.is_dir()
+        if elsewhere:
+            apply(ref, e.AttemptStarted(now, n, None, now))
+            if not last:
+                apply(ref, e.AttemptEnded(now, n, ExitRecord(recorded=False), cause="node.lost", words=_ELSEWHERE))
+                self._verified(ref, n, Classification("node.lost", BY, _ELSEWHERE))
+            return
         claim = read_claim(str(folder))
         if claim is None or claim.by != "shim":
             if not last or claim is not None:
@@ -229,7 +237,8 @@ class Rebuild:
 
 
 def _numbers(folder: Path) -> set[int]:
-    return {int(p.name) for p in folder.iterdir() if p.name.isdecimal()} if folder.is_dir() else set()
+    names = [p.name.removesuffix(".elsewhere") for p in folder.iterdir()] if folder.is_dir() else []
+    return {int(name) for name in names if name.isdecimal()}
 
 
 def _document(path: Path) -> dict[str, Any]:

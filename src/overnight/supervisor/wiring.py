@@ -22,7 +22,7 @@ from overnight.model.policy import CodeIdentity
 from overnight.model.settings import Settings
 from overnight.model.time import Moment
 from overnight.notify import OwnNotifier
-from overnight.ports import Executor, Store
+from overnight.ports import Executor, Store, Tenure
 from overnight.probes import FileProbe, whole
 from overnight.probes.cures import GroundCures
 from overnight.probes.kernel import KernelWitness
@@ -78,7 +78,7 @@ def _own_settings() -> Settings:
 
 
 def build(
-    root: Path, state: Path, keeper: socket.socket | None, store: Store, *, watch_only: bool = False,
+    root: Path, state: Path, keeper: socket.socket | None, store: Store, tenure: Tenure, *, watch_only: bool = False,
     roll: Callable[[], float] = random.random,
 ) -> tuple[Supervisor, LocalExecutor, FileInbox, LeaderWorkers]:  # fmt: skip
     """A supervisor on this machine's real ground, and what its driver must wait for."""
@@ -95,6 +95,6 @@ def build(
         examiner=FileExaminer(probe, whole, KernelWitness().lines), files=files, launch_files=files,
         code=LocalCode(root, state), cures=GroundCures(),
         workers=workers, orders=Orders(root, state), roll=roll, watch_only=watch_only,
-        notifier=OwnNotifier(_own_settings),
+        notifier=OwnNotifier(_own_settings), tenure=tenure,
     )  # fmt: skip
     return supervisor, local, inbox, workers

@@ -8,7 +8,7 @@ from typing import Any
 from overnight.model.campaign import Campaign
 from overnight.model.policy import CodeIdentity
 from overnight.model.requests import Request
-from overnight.ports import FinishOrder, RunRef, StartOrder
+from overnight.ports import AttemptRef, FinishOrder, RunRef, StartOrder
 from overnight.supervisor.workers import Done
 
 
@@ -52,6 +52,8 @@ class MemoryFiles:
         self.directories.add(order.attempt_dir)
         return True
 
+    def publish(self, target: AttemptRef) -> None: ...
+
     def finish(self, order: FinishOrder) -> None:
         self._ground("finish")
         ref = RunRef(order.run.campaign, order.run.run_id)
@@ -82,6 +84,18 @@ class MemoryCode:
 
     def patch(self, cwd: str) -> str | None:
         return f"patch to {self.digest}"
+
+
+class MemoryTenure:
+    """A root that nobody else mounts, unless a test says so. `successor`: who leads it now, in words."""
+
+    def __init__(self) -> None:
+        self.successor = ""
+        self.renewals = 0
+
+    def renew(self, live: int) -> str:
+        self.renewals += 1
+        return self.successor
 
 
 class InlineWorkers:

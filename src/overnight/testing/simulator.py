@@ -24,7 +24,7 @@ from overnight.store.faulty import Crashed, Fault, FaultyStore
 from overnight.supervisor.loop import Supervisor
 from overnight.supervisor.orders import Orders
 from overnight.testing.clock import FakeClock
-from overnight.testing.memory import InlineWorkers, MemoryCode, MemoryFiles, MemoryInbox
+from overnight.testing.memory import InlineWorkers, MemoryCode, MemoryFiles, MemoryInbox, MemoryTenure
 from overnight.testing.world import ScriptedCures, ScriptedExaminer
 
 SETTLED = OVER | {CampaignState.HELD}
@@ -83,7 +83,7 @@ class Simulation:
                 inbox=self.inbox, executors={"fake": self.executor}, probe=probe,
                 examiner=ScriptedExaminer(probe), files=self.files, launch_files=self.files, code=self.code,
                 workers=self.workers, cures=self.cures, orders=Orders(Path("/sim"), Path("/sim/.state")),
-                roll=self.dice.random, check=True, notifier=self.notifier,
+                roll=self.dice.random, check=True, notifier=self.notifier, tenure=MemoryTenure(),
             )  # fmt: skip
             try:
                 self.supervisor.recover()

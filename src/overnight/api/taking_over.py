@@ -1,0 +1,114 @@
+"""Another host takes a root over: its lease is watched by our own clock, then its work goes on here."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from overnight.api.campaign import Campaign
+from overnight.api.errors import NotFound, Refused, Unreachable, in_words
+from overnight.api.places import Place, launch_root, place_of
+from overnight.supervisor import keep
+
+if TYPE_CHECKING:
+    from overnight.artifacts.lease import Lease
+    from overnight.model.requests import Answer
+    from overnight.supervisor.takeover import TakenOver
+
+SILENT_SECONDS = 90.0  # nine renewals that did not come
+LOOK_SECONDS = 1.0
+GAP_SECONDS = 5.0  # between two looks: it is we who were away
+
+
+def to_take_over(root: str | Path | None) -> "Lease | None":
+    """The lease of the host that leads the root that was named, if that is another one, or if taking it over was begun
+    here and not finished. Raises `Unreachable` if it cannot be read."""
+    from overnight.artifacts.lease import read_lease
+    from overnight.artifacts.roots import find_state_dir
+    from overnight.supervisor.takeover import unfinished
+
+    where = launch_root(root)
+    try:
+        leader = read_lease(str(where))
+        if leader is None:
+            return None
+        state = find_state_dir(where)
+        if state is None or keep.led_elsewhere(where, state) is not None:
+            return leader
+        holder = keep.read_beat(state)
+        supervised = holder is not None and keep.is_alive(holder)
+        return leader if not supervised and unfinished(state, leader) else None
+    except OSError as problem:
+        raise Unreachable(f"nobody can tell who leads {where}: {problem}", "is its volume mounted?") from problem
+
+
+def take_over(
+    root: str | Path | None, leader: "Lease", tell: Callable[[str], None], *, host_gone: bool = False,
+    silent_seconds: float | None = None, clock: Callable[[], float] = time.monotonic,
+) -> "tuple[Place, TakenOver]":  # fmt: skip
+    """Wait until `leader` has been silent for so long (90 s), then lead the root from here.
+
+    `host_gone`: a person says that its host is gone for good, although its supervisor was stopped with attempts alive.
+    Raises `Refused` if the host shows itself, or left attempts alive and nobody says it is gone.
+    """
+    from overnight.artifacts.roots import state_dir
+    from overnight.supervisor.takeover import take_over as lead
+    from overnight.supervisor.wiring import SystemClock
+
+    where = launch_root(root)
+    with in_words():
+        state = state_dir(where)
+        if keep.led_elsewhere(where, state) is not None:
+            _refuse_stopped(leader, where, host_gone)
+            _watch(str(where), leader, tell, silent_seconds or SILENT_SECONDS, clock)
+        found = lead(where, state, leader, SystemClock())
+    return place_of(str(where)), found
+
+
+def _refuse_stopped(leader: "Lease", root: Path, host_gone: bool) -> None:
+    if leader.stopped and leader.live and not host_gone:
+        raise Refused(
+            f"the supervisor on {leader.host} was stopped while {leader.live} of its attempts were alive; here they "
+            "would run a second time",
+            f"there: overnight supervisor start --root {root}; or, if that host is gone for good, say --host-gone",
+        )
+
+
+def _watch(
+    root: str, leader: "Lease", tell: Callable[[str], None], silent_seconds: float, clock: Callable[[], float]
+) -> None:
+    from overnight.artifacts.lease import read_lease
+
+    if leader.stopped:
+        return  # its last word
+    tell(f"host {leader.host} leads {root}; watching its lease for {silent_seconds:g} s")
+    since = looked = clock()
+    while clock() - since < silent_seconds:
+        time.sleep(min(LOOK_SECONDS, silent_seconds / 10))
+        if clock() - looked > GAP_SECONDS:
+            since = clock()
+        looked = clock()
+        now = read_lease(root)
+        if now != leader:
+            host = leader.host if now is None else now.host
+            raise Refused(
+                f"host {host} leads {root}: it renewed its lease while we looked on",
+                "ask there; overnight supervisor stop there lets this host take over",
+            )
+
+
+def resume_all(place: Place, *, moved: bool) -> "list[tuple[Campaign, Answer]]":
+    """Let every campaign of the root go on that has not ended. `moved`: on this shell's GPUs, not those of before."""
+    from overnight.api import changes
+    from overnight.store import ReadStore
+
+    with in_words():
+        store = ReadStore(place.database)
+        try:
+            names = [record.id for record in store.campaigns() if record.ended is None]
+        finally:
+            store.close()
+    if not names:
+        raise NotFound(f"no campaign of {place.root} waits to go on", "overnight status lists them")
+    found = [Campaign(name, place) for name in names]
+    return [(campaign, changes.resume(campaign, (), moved=moved)) for campaign in found]

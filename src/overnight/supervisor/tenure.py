@@ -1,0 +1,73 @@
+"""Leading a root: the supervisor's side of its lease."""
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from overnight.artifacts.lease import Lease, my_lease, read_lease, renew_lease, take_lease, told
+
+META = "lease_term"  # in the database: the term whose work it holds
+_TRIES = 5
+
+
+class LeaseTenure:
+    """Our term. `superseded`: words if another host, or another state of this one, leads the root."""
+
+    def __init__(
+        self, root: Path, state: Path, led: int | None = None, wall: Callable[[], float] = time.time
+    ) -> None:  # fmt: skip
+        """Begin the first term of a root that nobody has led, or go on with our own. `led`: the term that our
+        database is of; where the root cannot be read just now, that is what we know. Raises OSError."""
+        self._root, self._wall = str(root), wall
+        self.superseded = ""
+        mine = my_lease(str(state), led or 1)
+        try:
+            leader = self._begin(mine)
+        except OSError:
+            if led is None:
+                raise
+            leader = mine
+        self._lease = leader
+        if not leader.same_ground(mine):
+            self.superseded = led_words(leader)
+        self._beat = leader.beat
+
+    def _begin(self, mine: Lease) -> Lease:
+        for _ in range(_TRIES):
+            leader = read_lease(self._root)
+            if leader is not None:
+                return leader
+            if take_lease(self._root, mine):
+                return mine
+        raise OSError(f"the lease of {self._root} appears and disappears")
+
+    @property
+    def term(self) -> int:
+        """The root's present term."""
+        return self._lease.term
+
+    def renew(self, live: int) -> str:
+        """Say that we still lead, with so many live attempts; words if somebody else does by now. May block.
+        Raises OSError: then nothing is known."""
+        leader = read_lease(self._root)
+        if leader is None or leader.term <= self._lease.term:
+            self._say(live)
+            return ""
+        self.superseded = led_words(leader)
+        return self.superseded
+
+    def leave(self, live: int) -> None:
+        """A person stops the supervisor: our last word. What cannot be written is left."""
+        with contextlib.suppress(OSError):
+            self._say(live, stopped=True)
+
+    def _say(self, live: int, *, stopped: bool = False) -> None:
+        self._beat += 1
+        renew_lease(self._root, told(self._lease, self._beat, self._wall(), live, stopped=stopped))
+
+
+def led_words(leader: Lease) -> str:
+    """Who leads, as a sentence."""
+    where = f" (state in {leader.state})" if leader.state else ""
+    return f"host {leader.host}{where} leads this root, in term {leader.term}"
