@@ -16,6 +16,7 @@ _PREFIXES = re.compile(
   | (?P<rank9>\d{1,5}):(?=\s{2,}|Traceback|[A-Z]\w+(?:Error|Exception))           # the same, narrow
   | \[\d+,(?P<rank4>\d+)\]<std(?:err|out)>:[ ]?                                   # mpirun --tag-output
   | (?:[A-Z][a-z]{2}[ ]){2}[ ]?\d{1,2}[ ]\d\d:\d\d:\d\d[ ]\d{4}\[(?P<rank8>\d+)\]<std(?:err|out)>:[ ]?    # horovodrun
+  | [Rr]ank[ _]?(?P<rank11>\d{1,5}):[ ]
   | \d{1,3}(?:\.\d{1,3}){3}[ ]\[(?P<rank10>\d+)\][ ]                              # TPU pods
   | \[\d+,mpirank:(?P<rank7>\d+)[^\]]{0,40}\]<std(?:err|out)>:[ ]?                       # SageMaker
   | \d{1,9}\.\d+s\t\d+\t                                                              # Kaggle
@@ -25,7 +26,10 @@ _PREFIXES = re.compile(
   | \S{1,60}[ ]\|[ ](?=\S)                                                        # docker compose
   | \d{4}-\d\d-\d\dT[\d:.]{8,18}(?:Z|[+-]\d\d:?\d\d)?[ ](?:std(?:err|out)[ ][FP][ ])?  # containers
   | \[?\d{4}[-/]\d\d[-/]\d\d[ T_]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[ ]?[+-]\d\d:?\d\d)?[\]:,]?(?:[ ]-(?=[ ]))?[ ]
-  | \[\d\d:\d\d:\d\d(?:[.,]\d+)?\][ ]
+  | \[\d\d:\d\d:\d\d(?:[.,]\d+)?\]:?[ ]
+  | (?![^\[]{0,80}(?i:warn))[^\[\]]{1,80}?(?=\[(?:rank|default)\d{1,5}\]:)       # a host or a logger before it
+  | [\w.-]{1,40}[ ]>>[ ]                                                          # pods of some platforms
+  | (?!python|step|iter|epoch|bash)[a-z][a-z-]{0,30}\d{1,4}(?:\.[\w.-]{1,40})?:[ ](?=[ ]|\S)     # pdsh: the host
   | \[1?\d{0,2}[/-]\d\d[/-]\d\d[ ]\d\d:\d\d:\d\d(?:[.,]\d+)?\][ ]
   | [IWEF]\d{4}[ ]\d\d:\d\d:\d\d\.\d{3,9}[ ]+\d+[ ]\S{1,120}?:\d+\][ ]?(?:\[[^\]]{1,60}\][ ])?   # glog
     """,

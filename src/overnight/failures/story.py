@@ -150,7 +150,7 @@ def _choice(whole: list[Traceback], rules: RuleSet) -> Event:
     outside = [event for event in roots if event.rule.cls in _FIRST_OF_CHAIN and event.rule.weight >= _SPECIFIC_WEIGHT]
     if outside:
         first = outside[0]
-        heavier = [event for event in outside if event.rule.cls == "tracker"]
+        heavier = [event for event in outside if event.rule.cls in ("tracker", "gpu.hardware")]
         return heavier[0] if heavier else first
     last = whole[-1]
     own = [event for event in last.events if event.rule.role == "root"]

@@ -12,6 +12,7 @@ _MESSAGE_LINES = 9
 _BARE_LINES = 12  # after a header without one frame: the words were quoted, or ranks are mixed beyond repair
 
 _MARGIN_CHARS = 160
+_TIME = re.compile(r"\d+(?:(?:\\?[-:.,/T])\d+)+")  # also escaped
 _GLUED_RANK = re.compile(r"\[rank(\d+)\]:? ?$")
 
 _HEAD = "Traceback (most recent call last)"
@@ -177,7 +178,7 @@ def _margin(before: str, below: bytes) -> re.Pattern[str] | None:
     if not before or len(before) > _MARGIN_CHARS:
         return None
     words = before.rstrip()
-    margin = re.compile(re.sub(r"\d+", r"\\d+", re.escape(words)) + "[ ]?" if words else before)
+    margin = re.compile(_TIME.sub(r"[\\d:.,/\\-T]+", re.escape(words)) + "[ ]?" if words else before)
     lines = [clean(line).text for line in below[:2000].split(b"\n")[:3]]
     return margin if any(margin.match(line) for line in lines) else None
 
