@@ -36,6 +36,7 @@ LEFTOVER_GRACE_SECONDS = 5.0
 STACKS_SECONDS = 1.0
 GAP_SECONDS = 5.0
 UNRECORDED_SECONDS = 600.0
+OOM_RAISE, OOM_MOST = 500, 1000  # of oom_score_adj: the command above its shim, by the kernel's own bound
 
 _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
 # 32 and 33 belong to the C library's threads and cannot be set.
@@ -47,6 +48,7 @@ HELD_SIGNALS = _SIGNALS - _FAULTS - {signal.SIGTRAP}
 _LIMITS_OF_THE_COMMAND_ALONE = {"AS", "CPU", "DATA", "FSIZE", "NPROC", "STACK"}
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
+_OOM_FILE = "/proc/self/oom_score_adj"
 _SMALL_BYTES = 16_384
 _decode = json.JSONDecoder().raw_decode  # half the pages of json.loads
 _NAME = ctypes.create_string_buffer(b"overnight-shim")
@@ -402,6 +404,31 @@ def _fork_exec(
     return pid
 
 
+@contextlib.contextmanager
+def _fair_game() -> Iterator[None]:
+    """What is started inside is what the kernel takes first when memory runs out: the command, not its shim, whose
+    record would be lost, nor who watches. Raising needs no privilege, nor does going back to where one was; where
+    the kernel says no, all stay equal."""
+    before = None
+    with contextlib.suppress(OSError, ValueError):
+        before = int(_read_proc(_OOM_FILE))
+        _write_oom(min(before + OOM_RAISE, OOM_MOST))
+    try:
+        yield
+    finally:
+        if before is not None:
+            with contextlib.suppress(OSError):
+                _write_oom(before)
+
+
+def _write_oom(score: int) -> None:
+    file = os.open(_OOM_FILE, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(file, b"%d" % score)
+    finally:
+        os.close(file)
+
+
 def _spawn(spec: dict[str, Any], environment: dict[bytes, bytes], log: int) -> int:
     """Start the command; its pid. Raises OSError (exec) and ValueError (a NUL, an impossible name)."""
     argv = [_bytes(word) for word in spec["argv"]]
@@ -712,7 +739,8 @@ def _begin(attempt: _Attempt, spec: dict[str, Any]) -> None:
         os.chdir(_bytes(spec["cwd"]))
         what, subject = "exec", str(spec["argv"][0])
         attempt.started = time.monotonic()
-        attempt.pid = _spawn(spec, environment, log)
+        with _fair_game():
+            attempt.pid = _spawn(spec, environment, log)
         os.close(log)
     except OSError as error:
         raise _StartError(what, error.errno, f"{subject}: {error.strerror}") from error
