@@ -61,6 +61,74 @@ def restart(root: str | None, as_json: bool) -> int:
     return _report(place, as_json)
 
 
+@command.command("install")
+@click.option("--uninstall", is_flag=True, help="Take out what install wrote.")
+@click.option("--dry-run", is_flag=True, help="Show what would be written; write nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@common
+def install(root: str | None, as_json: bool, uninstall: bool, dry_run: bool, yes: bool) -> int:
+    """Keep somebody watching this root: after a reboot, a logout, a kill of everything.
+
+    Writes a systemd user unit where those work, else a line into your crontab, and shows it first. `supervisor stop`
+    still means what it says.
+    """
+    from overnight.api import installing, watchers
+
+    place = watchers.place(root)
+    if uninstall:
+        return _uninstall(place, as_json)
+    planned = installing.plan(place)
+    if not as_json:
+        speak.say(f"{planned.path}{' has' if planned.current else ' gets'}:")
+        for line in planned.text.splitlines():
+            speak.say(f"    {line}" if line else "")
+        for warning in planned.warnings:
+            speak.warn(warning)
+    if not (dry_run or planned.current):
+        _agreed(yes, as_json)
+    if not dry_run:
+        installing.install(place, planned)
+    if as_json:
+        speak.say_json(
+            {
+                "root": str(place.root), "state": str(place.state), "method": planned.method, "name": planned.name,
+                "path": planned.path, "text": planned.text, "installed": planned.current or not dry_run,
+                "changed": not (dry_run or planned.current), "warnings": list(planned.warnings),
+            }
+        )  # fmt: skip
+    elif dry_run:
+        speak.say("installed" if planned.current else "nothing was written")
+    else:
+        speak.say(
+            "it was there already" if planned.current else f"installed: {planned.method} keeps {place.root} watched"
+        )
+    return 0
+
+
+def _agreed(yes: bool, as_json: bool) -> None:
+    """Raises unless a person agrees."""
+    if yes:
+        return
+    import sys
+
+    from overnight.api.errors import Refused
+
+    if as_json or not sys.stdin.isatty():
+        raise Refused("nothing was written: nobody agreed to it", "add --yes, or --dry-run to see it")
+    click.confirm("Write it?", abort=True, err=True)
+
+
+def _uninstall(place: Any, as_json: bool) -> int:
+    from overnight.api import installing
+
+    removed = installing.uninstall(place)
+    if as_json:
+        speak.say_json({"root": str(place.root), "removed": removed, "installed": False})
+    else:
+        speak.say(f"removed: {', '.join(removed)}" if removed else "nothing was installed for this root")
+    return 0
+
+
 def _report(place: Any, as_json: bool) -> int:
     from overnight.api import watchers
 

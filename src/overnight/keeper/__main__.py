@@ -1,4 +1,7 @@
-"""`python -m overnight.keeper --state DIR --root DIR`: one per state directory; a second one ends at once."""
+"""`python -m overnight.keeper --state DIR --root DIR`: one per state directory; a second one ends at once.
+
+With `--stay yes`, for a service manager, it waits instead: for its turn, and for as long as a person wants nobody to
+watch. Ended then by SIGTERM like any program."""
 
 import contextlib
 import ctypes
@@ -8,6 +11,7 @@ import json
 import os
 import resource
 import sys
+import time
 from collections.abc import Sequence
 
 from overnight.keeper.loop import Keeper, say
@@ -19,7 +23,8 @@ from overnight.shim import shim
 
 LOG_BYTES = 1_000_000
 _DESCRIPTORS = 65_536
-_OPTIONS = {"--state", "--root", "--supervisor-argv", "--timing"}
+_OPTIONS = {"--state", "--root", "--supervisor-argv", "--timing", "--stay"}
+_WISH_SECONDS = 0.5
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -35,7 +40,9 @@ def main(arguments: Sequence[str]) -> int:
     os.closerange(3, _DESCRIPTORS)
     name = ctypes.create_string_buffer(b"overnight-keep")
     try:
-        if (lock := _lock(os.path.join(state, "keeper.lock"))) is None:
+        path = os.path.join(state, "keeper.lock")
+        lock = _turn(path, state) if options.get("--stay") == "yes" else _lock(path)
+        if lock is None:
             return 0
         _detach(os.path.join(state, "keeper.log"))
         shim.become_subreaper(name)
@@ -73,11 +80,27 @@ def _options(arguments: Sequence[str]) -> dict[str, str] | None:
     return dict(zip(names, values, strict=True))
 
 
-def _lock(path: str) -> int | None:
+def _turn(path: str, state: str) -> int:
+    """Wait until nobody else keeps this root and nobody wishes that it be left alone; the lock's descriptor.
+    Clients that see the file `keeper.stay` leave the keeping to us. Raises OSError."""
+    with open(os.path.join(state, "keeper.stay"), "w", encoding="ascii") as file:
+        file.write(f"{os.getpid()}\n")
+    wish = os.path.join(state, "stopped")
+    while True:
+        while os.path.exists(wish):
+            time.sleep(_WISH_SECONDS)
+        lock = _lock(path, wait=True)
+        if lock is not None and not os.path.exists(wish):
+            return lock
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock(path: str, *, wait: bool = False) -> int | None:
     """The descriptor that holds the lock, or None: somebody else does. Raises OSError."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         os.close(fd)
         return None

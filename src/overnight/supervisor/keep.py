@@ -23,9 +23,11 @@ STOPPED = "stopped"
 DATABASE = "overnight.db"
 KEEPER_LOCK = "keeper.lock"
 KEEPER_LOG = "keeper.log"
+KEEPER_STAY = "keeper.stay"  # a service manager has a keeper of its own here
 SUPERVISOR_LOG = "supervisor.log"
 
 UP_WITHIN_SECONDS = 15.0
+STAY_SECONDS = 4.0
 STILL_SECONDS = 30.0
 AGAIN_SECONDS = 5.0
 GAP_SECONDS = 5.0
@@ -177,8 +179,21 @@ def ensure_keeper(
     if first is not None and is_alive(first):
         return
     check_leader(root, state)
+    # The service manager's keeper outlives our own session, so it goes first.
+    if (state / KEEPER_STAY).exists() and _up_within(state, first, min(STAY_SECONDS, within_seconds)):
+        return
     spawn(list(command) if command is not None else keeper_command(root, state), state)
-    deadline = time.monotonic() + within_seconds
+    if _up_within(state, first, within_seconds):
+        return
+    raise CannotSupervise(
+        f"no supervisor came up within {within_seconds:g} s" + _last_words(state),
+        f"read {state / SUPERVISOR_LOG} and {state / KEEPER_LOG}; nothing that was asked for is lost: "
+        "it waits in the inbox",
+    )
+
+
+def _up_within(state: Path, first: Beat | None, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         time.sleep(_LOOK_SECONDS)
         now = read_beat(state)
@@ -187,12 +202,8 @@ def ensure_keeper(
         # A counter that moves is proof enough where the process cannot be seen (another PID namespace).
         moved = first is not None and (now.term, now.beat) != (first.term, first.beat)
         if is_alive(now) or moved:
-            return
-    raise CannotSupervise(
-        f"no supervisor came up within {within_seconds:g} s" + _last_words(state),
-        f"read {state / SUPERVISOR_LOG} and {state / KEEPER_LOG}; nothing that was asked for is lost: "
-        "it waits in the inbox",
-    )
+            return True
+    return False
 
 
 class Overseer:
@@ -279,7 +290,7 @@ def spawn(command: list[str], state: Path) -> None:
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                env=_importing_us(),
+                env=importing_us(),
                 start_new_session=True,
                 check=True,
                 timeout=UP_WITHIN_SECONDS,
@@ -291,7 +302,7 @@ def spawn(command: list[str], state: Path) -> None:
         ) from problem
 
 
-def _importing_us() -> dict[str, str]:
+def importing_us() -> dict[str, str]:
     """Our environment, made fit for a process that lives in `/`: relative entries of PYTHONPATH would point
     elsewhere there. An installed package finds itself; site-packages must not come before the library."""
     environment = dict(os.environ)
