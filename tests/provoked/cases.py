@@ -167,9 +167,16 @@ def memory_cgroup() -> Path | None:
     return None
 
 
+def cron_and_mounts() -> bool:
+    """Whether the real cron may run here under a spool of its own."""
+    return os.getuid() == 0 and all(map(shutil.which, ("cron", "crontab", "unshare")))
+
+
 def missing() -> dict[str, str]:
     """What this machine lacks, by what cases call it, with how to get it."""
     lacks = {}
+    if not cron_and_mounts():
+        lacks["cron"] = "root, unshare(1) and cron: Debian's packages util-linux and cron"
     if (
         shutil.which("unshare") is None
         or subprocess.run(["unshare", "--map-root-user", "--mount", "true"], capture_output=True).returncode

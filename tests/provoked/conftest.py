@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from campaign_world import Ground, standing
-from cases import CASES, Case, memory_cgroup, missing
+from cases import CASES, Case, cron_and_mounts, memory_cgroup, missing
 from endpoint import serving
 
 NIGHT_SECONDS = 600.0  # by then every run has ended; about three minutes on two slow cores
@@ -30,6 +30,7 @@ POLICY = {
 
 
 collect_ignore = ["test_cgroup.py"] if memory_cgroup() is None else []
+collect_ignore += [] if cron_and_mounts() else ["test_cron.py"]
 
 
 def pytest_configure() -> None:
@@ -46,7 +47,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def _names(lack: str) -> str:
-    return ", ".join(case.name for case in CASES if case.needs == lack)
+    return ", ".join(case.name for case in CASES if case.needs == lack) or lack
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

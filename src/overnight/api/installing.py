@@ -1,12 +1,12 @@
 """Telling the machine to keep somebody watching a root: systemd where its user units work, else cron."""
 
-import getpass
 import os
 import subprocess
 from pathlib import Path
 
 from overnight.api.errors import Refused, Unreachable, in_words
 from overnight.api.places import Place
+from overnight.api.shell import user
 from overnight.model.codec import Struct
 from overnight.supervisor import keep, units
 
@@ -132,14 +132,14 @@ def lingers() -> bool | None:
     said = done.stdout.strip()
     if done.returncode == 0 and said in ("yes", "no"):
         return said == "yes"
-    return os.path.exists(f"/var/lib/systemd/linger/{_user()}") if os.path.isdir("/var/lib/systemd/linger") else None
+    return os.path.exists(f"/var/lib/systemd/linger/{user()}") if os.path.isdir("/var/lib/systemd/linger") else None
 
 
 def linger_warnings() -> tuple[str, ...]:
     """What to say of it."""
     if lingers() is not False:
         return ()
-    return (f"at your last logout systemd ends this unit, too: loginctl enable-linger {_user()}",)
+    return (f"at your last logout systemd ends this unit, too: loginctl enable-linger {user()}",)
 
 
 # --- cron --------------------------------------------------------------------------------------------------
@@ -226,10 +226,3 @@ def _replace(path: Path, text: str) -> None:
         raise Unreachable(
             f"{path} cannot be written: {problem.strerror}", "it is where systemd looks for units"
         ) from problem
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())

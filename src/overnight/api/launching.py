@@ -14,7 +14,7 @@ from overnight.api.campaign import UNENDED, Campaign
 from overnight.api.errors import Refused, in_words
 from overnight.api.places import Place, place_of, root_name
 from overnight.api.ruling import check_own
-from overnight.api.shell import by, code_of, this_shell, workdir
+from overnight.api.shell import by, code_of, this_shell, user, workdir
 from overnight.model.codec import Struct
 from overnight.model.requests import Launch
 from overnight.supervisor.inbox import new_request_id
@@ -171,8 +171,18 @@ def start(prepared: Prepared, *, fresh: bool = False, env: Mapping[str, str] | N
         place,
         known=not answer.created,
         words=answer.message,
-        warnings=[*warnings, *dropped, *answer.details],
+        warnings=[*warnings, *dropped, *_of_logout(place, env), *answer.details],
     )
+
+
+def _of_logout(place: Place, env: Mapping[str, str] | None) -> list[str]:
+    """One line where a logout would end the night."""
+    from overnight.probes.host import logout_kills
+    from overnight.supervisor.keep import KEEPER_STAY
+
+    if (place.state / KEEPER_STAY).exists() or not logout_kills(os.environ if env is None else env, user()):
+        return []
+    return ["when you log out, systemd ends what you started: overnight supervisor install keeps it (see doctor)"]
 
 
 def _campaign_file(

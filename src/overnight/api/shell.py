@@ -30,11 +30,15 @@ def this_shell(cwd: Path, env: Mapping[str, str] | None = None) -> tuple[Shell, 
 
 def by() -> str:
     """Who asks: `user@host`."""
+    return f"{user()}@{socket.gethostname()}"
+
+
+def user() -> str:
+    """Our name; in a container without one, our number."""
     try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container's numeric user without a name
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def workdir(written: str, fallback: Path) -> Path:

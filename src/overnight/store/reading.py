@@ -154,6 +154,11 @@ class StoreReader:
         found: str | None = self._one("meta", key)
         return found
 
+    def fault(self) -> str:
+        """What is wrong with the file, by sqlite's own check; empty if nothing is. Reads all of it."""
+        said = [words for (words,) in self._ask("PRAGMA quick_check(3)")]
+        return "" if said == ["ok"] else "; ".join(said)
+
     def owed_notices(self) -> list[Notice]:
         """Notices that are not settled, oldest first. One that cannot be read is owed to nobody."""
         found = []
