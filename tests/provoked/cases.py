@@ -175,6 +175,8 @@ def cron_and_mounts() -> bool:
 def missing() -> dict[str, str]:
     """What this machine lacks, by what cases call it, with how to get it."""
     lacks = {}
+    if shutil.which("systemd-analyze") is None:
+        lacks["systemd"] = "systemd-analyze: Debian's package systemd"
     if not cron_and_mounts():
         lacks["cron"] = "root, unshare(1) and cron: Debian's packages util-linux and cron"
     if (
