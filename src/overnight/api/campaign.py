@@ -95,7 +95,12 @@ class Campaign:
         with self.reading() as store:
             if run_id is None:
                 return queries.why_campaign(store, self.id)
-            return queries.why(store, self.id, run_id)
+            report = queries.why(store, self.id, run_id)
+        from overnight.api.logs import saved_evidence
+        from overnight.model.codec import replace
+
+        attempts = (replace(each, saved=saved_evidence(self, run_id, each.n)) for each in report.attempts)
+        return replace(report, attempts=tuple(attempts))
 
     def logs(self, run_id: str, attempt: int | None = None) -> str:
         """The whole output of a run's newest (or given) attempt."""

@@ -79,15 +79,27 @@ def _run(campaign: "Campaign", run_id: str) -> "Run":
     return run
 
 
-def _path(campaign: "Campaign", run_id: str, n: int) -> Path | None:
-    """The attempt's output: under the root, or, where that is no local file system, under the state."""
-    from overnight.artifacts.layout import Layout
-    from overnight.artifacts.roots import attempts_home
+def saved_evidence(campaign: "Campaign", run_id: str, n: int) -> tuple[str, ...]:
+    """Names of the files that were saved of an attempt before it was ended."""
+    from overnight.artifacts.layout import evidence_names
 
-    root = str(campaign.root)
-    layout = Layout(root, str(attempts_home(campaign.root, campaign.place.state)))
-    for folder in (layout.attempt_dir, layout.published_dir):
-        path = Path(folder(campaign.id, run_id, n)) / "output.log"
+    return next((names for folder in _folders(campaign, run_id, n) if (names := evidence_names(folder))), ())
+
+
+def _path(campaign: "Campaign", run_id: str, n: int) -> Path | None:
+    """The attempt's output."""
+    for folder in _folders(campaign, run_id, n):
+        path = Path(folder) / "output.log"
         if path.exists():
             return path
     return None
+
+
+def _folders(campaign: "Campaign", run_id: str, n: int) -> Iterator[str]:
+    """Where the attempt's files may be: under the root, or, where that is no local file system, under the state."""
+    from overnight.artifacts.layout import Layout
+    from overnight.artifacts.roots import attempts_home
+
+    layout = Layout(str(campaign.root), str(attempts_home(campaign.root, campaign.place.state)))
+    yield layout.attempt_dir(campaign.id, run_id, n)
+    yield layout.published_dir(campaign.id, run_id, n)

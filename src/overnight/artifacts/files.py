@@ -45,17 +45,20 @@ class CampaignFiles:
         the rest."""
         run, run_dir = order.run, order.run_dir
         synced = run.ran_seconds >= SYNCED_SECONDS
+        saved: dict[int, tuple[str, ...]] = {}
         for attempt in run.attempts:
             target = layout.attempt_in(run_dir, attempt.n)
             if self.layout.elsewhere:
                 publish_attempt(self.layout.attempt_dir(run.campaign, run.run_id, attempt.n), target)
             if attempt.never_began or attempt.live:
                 continue
+            saved[attempt.n] = layout.evidence_names(target)
+            document = readable(attempt_document(run, attempt, saved[attempt.n]))
             with contextlib.suppress(FileNotFoundError):  # a person removed it, or it was lost with its host
-                write_whole(target + "/attempt.json", readable(attempt_document(run, attempt)), synced=synced)
+                write_whole(target + "/attempt.json", document, synced=synced)
         os.makedirs(run_dir, exist_ok=True)  # cancelled before its first start, or the command removed it
         write_inventory(run_dir, synced=synced)
-        document = readable(summary(run, order.spec, order.campaign))
+        document = readable(summary(run, order.spec, order.campaign, saved))
         write_whole(run_dir + "/summary.json", document, synced=synced)
 
     def set_aside(self, run_dir: str, epoch: int, scratch: bool) -> None:

@@ -4,6 +4,8 @@ Plain strings: these are called for every attempt. `root` and `state` are absolu
 files (the manifest room refuses others).
 """
 
+import os
+
 from overnight.model.codec import Struct
 
 CAMPAIGNS = "campaigns"
@@ -53,6 +55,15 @@ def number_file(run_folder: str, n: int) -> str:
     """Beside where an attempt's folder will be, while the attempt lives in its host's state directory: its number is
     taken, whichever host looks."""
     return f"{run_folder}/attempts/{n}.elsewhere"
+
+
+def evidence_names(attempt_folder: str) -> tuple[str, ...]:
+    """What was saved of an attempt before it was ended; nothing for most."""
+    try:
+        names = os.listdir(f"{attempt_folder}/evidence")
+    except OSError:
+        return ()
+    return tuple(sorted(name for name in names if not name.endswith(".tmp")))
 
 
 class Layout(Struct, frozen=True):

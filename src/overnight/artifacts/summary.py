@@ -20,11 +20,12 @@ _encode = json.JSONEncoder(ensure_ascii=False).encode  # made once: json.dumps w
 _Document = dict[str, object]
 
 
-def summary(run: Run, spec: RunSpec, campaign: Campaign) -> _Document:
+def summary(run: Run, spec: RunSpec, campaign: Campaign, saved: Mapping[int, tuple[str, ...]]) -> _Document:
     """The document of an ended run.
 
     `attempts` are those of all epochs that began, each with its epoch; `seconds`, `started_at` and `ended_at` speak of
     the present epoch. `exit_code` and `signal` are the last attempt's. `gpu_hours`: see `gpu_hours`. Times are UTC.
+    `saved`: by attempt, the files in its evidence/.
     """
     began = [attempt for attempt in run.attempts if not attempt.never_began]
     last = began[-1] if began else None
@@ -45,7 +46,7 @@ def summary(run: Run, spec: RunSpec, campaign: Campaign) -> _Document:
         "flags": list(flags),
         "failure": None if ok else _failure(run, last),
         "words": run.words,
-        "attempts": [attempt_entry(attempt) for attempt in began],
+        "attempts": [attempt_entry(attempt, saved.get(attempt.n, ())) for attempt in began],
         "progress": _progress(began),
         "metrics": newest_metrics(began),
         "gates": {},
@@ -56,7 +57,7 @@ def summary(run: Run, spec: RunSpec, campaign: Campaign) -> _Document:
     }
 
 
-def attempt_entry(attempt: Attempt) -> _Document:
+def attempt_entry(attempt: Attempt, saved: tuple[str, ...]) -> _Document:
     """One attempt in a summary. `class` is null for one in which nothing failed."""
     exit_record, found = attempt.exit, attempt.classification
     return {
@@ -73,17 +74,18 @@ def attempt_entry(attempt: Attempt) -> _Document:
         "seconds": round(attempt.seconds, 3),
         "slot": attempt.slot.name,
         "resumed_from": attempt.resume_from,
+        "evidence": list(saved),
     }
 
 
-def attempt_document(run: Run, attempt: Attempt) -> _Document:
+def attempt_document(run: Run, attempt: Attempt, saved: tuple[str, ...]) -> _Document:
     """attempt.json: the entry of the summary, and all that is known beside it."""
     exit_record, vitals = attempt.exit, attempt.vitals
     return {
         "schema": SCHEMA,
         "campaign": run.campaign,
         "run_id": run.run_id,
-        **attempt_entry(attempt),
+        **attempt_entry(attempt, saved),
         "failure": _classified(attempt.classification),
         "words": attempt.stop_words or attempt.cause_words,
         "scheduler": attempt.scheduler,

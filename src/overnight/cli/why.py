@@ -49,6 +49,10 @@ def _show(report: "WhyReport", full: bool) -> None:
             for text in (evidence,) if message in evidence else (message, evidence):
                 if text:
                     speak.say_wrapped(f"{attempt.n}: {text[:_TEXT_SHOWN]}{'…' if len(text) > _TEXT_SHOWN else ''}")
+            if attempt.saved:
+                speak.say_wrapped(
+                    f"{attempt.n}: saved before its end, in attempts/{attempt.n}/evidence: {', '.join(attempt.saved)}"
+                )
     if report.story:
         speak.say()
         speak.say(speak.bold("story"))

@@ -52,7 +52,7 @@ def verdict(run: Run, campaign: Campaign, event: AttemptVerified) -> Verdict:
     assert newest is not None
     found = event.classification
     attempt = replace(newest, vitals=event.vitals, classification=found)
-    flags = (*found.flags, *_flags(run, attempt))
+    flags = (*newest.flags, *found.flags, *_flags(run, attempt))
     by = ending.ended_by(attempt)
     if by in (EndedBy.PAUSE, EndedBy.DEADLINE):
         attempt = replace(attempt, counted=False)

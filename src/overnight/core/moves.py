@@ -334,6 +334,7 @@ def attempt_ended(run: Run, campaign: Campaign, event: Event) -> Step:
         attempt, state=AttemptState.ENDED, exit=event.exit, ended=event.at, lost_since=None,
         process=attempt.process or event.process, started=attempt.started or event.started,
         cause=event.cause, cause_words=event.words, scheduler=event.scheduler,
+        flags=event.flags,
     )  # fmt: skip
     run = _with_attempt(run, attempt)
     if run.state == RunState.HELD:

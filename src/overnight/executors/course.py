@@ -2,11 +2,14 @@
 
 import contextlib
 import os
+from collections.abc import Callable
 from typing import Protocol
 
 from overnight.executors import endings, recovery
 from overnight.executors.records import DamagedRecord, read_claim
+from overnight.executors.stop_commands import Carried, When, carried
 from overnight.executors.watched import Phase, Watched
+from overnight.model.codec import replace
 from overnight.model.events import (
     AttemptEnded,
     AttemptFound,
@@ -20,6 +23,7 @@ from overnight.ports import RunRef
 from overnight.shim.shim import claim, process_start_ticks
 
 _LOOKS_AT_CLAIM = (0.02, 0.1, 0.5, 1.0)  # seconds after the fork, after the look before; the last one repeats
+STOP_FAILED = "stop.failed"  # flag: its [stop] command did not do its work
 RECHECK_SECONDS = 30.0  # of an attempt whose fate nobody here can tell
 
 
@@ -32,13 +36,16 @@ class Desk(endings.Desk, Protocol):
 
     def drop_pidfd(self, watched: Watched) -> None: ...
 
+    def carry_out(self, watched: Watched, when: When, then: Callable[[Watched, bool], None]) -> None:
+        """Run its stop command; then, in poll, `then(watched, failed)`."""
+
 
 class Course:
     """Moves attempts from phase to phase as looks and reports come in. Called under the executor's lock."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self.endings = endings.Endings(desk)
+        self.endings = endings.Endings(desk, self._over)
 
     # --- beginning -----------------------------------------------------------------------------------------
 
@@ -127,7 +134,7 @@ class Course:
             case recovery.Over():
                 words = verdict.words or watched.note
                 event = AttemptEnded(at, n, verdict.exit, verdict.process, verdict.started, verdict.cause, words)
-                self._desk.finish(watched, event)
+                self._over(watched, event)
             case recovery.Alive():
                 self._runs(watched, verdict)
             case recovery.ShimDied():
@@ -162,4 +169,45 @@ class Course:
         if watched.phase == Phase.UNKNOWN:
             self.repeat(watched)
         if watched.phase in (Phase.RUNNING, Phase.FORKED):
+            self._ask(watched, grace)
+
+    def _ask(self, watched: Watched, grace: float) -> None:
+        """What lives elsewhere is ended first: its end may be all that the command here waits for."""
+        if watched.stop is None or watched.stop_command == "ran":
             self.endings.request(watched, grace)
+        elif watched.stop_command == "runs":
+            watched.grace = min(watched.grace, grace)
+        else:
+            watched.stop_command, watched.grace = "runs", grace
+            self._desk.carry_out(watched, "before", self._asked)
+
+    def _asked(self, watched: Watched, failed: bool) -> None:
+        watched.stop_command = "ran"
+        if failed:
+            watched.flags = (STOP_FAILED,)
+        if watched.phase in (Phase.RUNNING, Phase.FORKED):
+            self.endings.request(watched, watched.grace)
+
+    def _over(self, watched: Watched, event: AttemptEnded) -> None:
+        """Its tree is gone. What lives elsewhere is ended too before anybody gets its slot."""
+        if watched.stop is None or event.exit.error is not None:
+            self._desk.finish(watched, event)
+            return
+        watched.phase = Phase.CLEARING
+        before = carried(watched.directory, "before")
+        if before is not None and event.exit.recorded and event.exit.stopped is None and _ended_after(event, before):
+            # The command here ended by itself, because the stop command had ended what it waited for.
+            event = replace(event, exit=replace(event.exit, stopped="request"))
+
+        def cleared(watched: Watched, failed: bool) -> None:
+            flags = (STOP_FAILED,) if failed else watched.flags
+            self._desk.finish(watched, replace(event, flags=flags))
+
+        self._desk.carry_out(watched, "after", cleared)
+
+
+def _ended_after(event: AttemptEnded, before: Carried) -> bool:
+    started = event.started
+    if started is None or started.boot != before.boot:
+        return False
+    return started.mono + event.exit.seconds >= before.mono

@@ -45,8 +45,10 @@ class Desk(Protocol):
 class Endings:
     """Stop requests, shims that do not answer them, and trees whose shim has died."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, over: Callable[[Watched, AttemptEnded], None]) -> None:
+        """`over`: a tree is gone."""
         self._desk = desk
+        self._over = over
 
     # --- through the shim ----------------------------------------------------------------------------------
 
@@ -157,7 +159,7 @@ class Endings:
         words = watched.note or "the shim died without a record"
         exit_record = ExitRecord(recorded=False)
         event = AttemptEnded(self._desk.moment(), watched.n, exit_record, watched.process, watched.started, None, words)
-        self._desk.finish(watched, event)
+        self._over(watched, event)
 
 
 def _stubborn(left: list[Member]) -> str:

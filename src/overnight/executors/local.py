@@ -7,12 +7,13 @@ import select
 import socket
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from overnight.executors import course
 from overnight.executors.gpus import MemoryWatch
-from overnight.executors.records import Bound, read_bound, write_bound
+from overnight.executors.records import Bound, attempt_id, read_bound, write_bound
 from overnight.executors.slots import SlotBook
+from overnight.executors.stop_commands import StopCommands, When
 from overnight.executors.timers import Action, Timers
 from overnight.executors.watched import Phase, Watched
 from overnight.executors.wire import KeeperGone, KeeperWire
@@ -65,6 +66,7 @@ class LocalExecutor:
         self._freed = False
         self._slots.check_all()
         self._course = course.Course(self)
+        self._commands = StopCommands()
         self._keeper_lost = False
         self._awaits_room = False
         self._keeper: KeeperWire | None = None
@@ -116,6 +118,7 @@ class LocalExecutor:
                 self._slots.release(order.slot)  # if it had been acquired anew for it
                 return
             watched = Watched(order.ref, order.n, order.attempt_dir, order.slot, order.attempt_id)
+            watched.stop = order.stop
             self._watched[order.attempt_dir] = watched
             try:
                 locks = self._slots.take(order.slot, order.ref, order.n, order.attempt_id)
@@ -142,7 +145,7 @@ class LocalExecutor:
                 return
             attempt = target.attempt
             watched = Watched(target.ref, attempt.n, target.attempt_dir, attempt.slot, None)
-            watched.process, watched.started = attempt.process, attempt.started
+            watched.process, watched.started, watched.stop = attempt.process, attempt.started, target.stop
             watched.submitting = attempt.process is None and attempt.state == AttemptState.SUBMITTING
             if attempt.state == AttemptState.LOST:
                 watched.lost = "it was lost"
@@ -159,10 +162,14 @@ class LocalExecutor:
                 self.adopt(target)
             watched = self._watched.get(target.attempt_dir)
             if watched is not None:
+                watched.stop = target.stop
                 self._course.stop(watched, grace)
 
     def set_bound(self, target: AttemptRef, seconds: float | None, grace: float) -> None:
         """Replace the shim's bound. Raises OSError if it cannot be written: the old one is in force then."""
+        with self._lock:
+            if (watched := self._watched.get(target.attempt_dir)) is not None:
+                watched.stop = target.stop  # a revision may have changed that too
         old = read_bound(target.attempt_dir)
         bound = Bound(seconds, grace) if old is None else Bound(seconds, grace, old.margin)
         with contextlib.suppress(FileNotFoundError):  # the directory is gone, and with it who would read it
@@ -270,6 +277,18 @@ class LocalExecutor:
         self._timers.add(self._clock.now().mono + seconds, watched, action)
         if not self._polling:
             self._wake()
+
+    def carry_out(self, watched: Watched, when: When, then: Callable[[Watched, bool], None]) -> None:
+        """Run its stop command off the loop; then, in poll, `then(watched, failed)`."""
+        assert watched.stop is not None
+        known = watched.attempt_id or attempt_id(watched.directory) or watched.directory
+
+        def done(failed: bool) -> None:
+            with self._lock:
+                if not self._epoll.closed:
+                    self.after(0.0, watched, lambda each: then(each, failed))
+
+        self._commands.run(watched.directory, when, watched.stop, known, done)
 
     def report_lost(self, watched: Watched, words: str) -> None:
         """Say it once."""

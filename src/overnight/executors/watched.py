@@ -1,8 +1,9 @@
 """What the local executor keeps in mind of one attempt."""
 
 from enum import StrEnum
+from typing import Literal
 
-from overnight.model.run import Process, Slot
+from overnight.model.run import Process, Slot, StopCommand
 from overnight.model.time import Moment
 from overnight.ports import RunRef
 
@@ -15,6 +16,7 @@ class Phase(StrEnum):
     RUNNING = "running"
     DYING = "dying"  # its shim died without a record; its tree is followed to its end
     UNKNOWN = "unknown"  # nobody here can tell
+    CLEARING = "clearing"  # its tree is gone; its stop command runs once more
     DONE = "done"  # its one terminal event has been reported
 
 
@@ -22,9 +24,9 @@ class Watched:
     """A plain record; the executor's methods change it under the executor's lock."""
 
     __slots__ = (
-        "asked_at", "attempt_id", "deadline", "died_at", "directory", "lost", "n", "note", "orphans",
-        "overdue_since", "phase", "pid", "pidfd", "process", "ref", "slot", "started", "submitting", "tries",
-        "word_of_keeper",
+        "asked_at", "attempt_id", "deadline", "died_at", "directory", "flags", "grace", "lost", "n", "note", "orphans",
+        "overdue_since", "phase", "pid", "pidfd", "process", "ref", "slot", "started", "stop", "stop_command",
+        "submitting", "tries", "word_of_keeper",
     )  # fmt: skip
 
     def __init__(self, ref: RunRef, n: int, directory: str, slot: Slot, attempt_id: str | None) -> None:
@@ -42,6 +44,10 @@ class Watched:
         self.tries = 0
         self.lost = ""  # the words with which it was last reported lost
         self.note = ""  # what we did about it, for the words of its end
+        self.stop: StopCommand | None = None  # what ends its work that lives elsewhere
+        self.stop_command: Literal["", "runs", "ran"] = ""  # before the request to end
+        self.grace = 0.0  # of the request that waits for it
+        self.flags: tuple[str, ...] = ()
         # Of an ending, in monotonic seconds:
         self.deadline: float | None = None  # a shim that was asked to stop must have ended by then
         self.overdue_since: float | None = None

@@ -16,6 +16,7 @@ from overnight.manifest.placeholders import RESERVED, expand_text, split_words, 
 from overnight.manifest.policy import literal, read_policy, required_of
 from overnight.manifest.rows import Rows, Written, axes, bytes_of, read_rows_file, run_tables, toml_text, unfit
 from overnight.manifest.specs import safe_name, specs_of
+from overnight.manifest.stops import stop_templates
 from overnight.manifest.tables import Table, shown
 from overnight.manifest.warnings import warnings_of
 from overnight.manifest.word_checks import unknown_word
@@ -104,8 +105,9 @@ def read_parts(
     specs: list[RunSpec] = []
     if rows is not None:
         resume = policy.checkpoint.resume
-        split = (split_words(templates) | split_words(resume)) & set(rows.columns)
-        by_policy = words([*resume, policy.checkpoint.path or "", policy.cwd, *policy.failures.logs])
+        to_stop = stop_templates(policy.stop)
+        split = (split_words(templates) | split_words([*resume, *to_stop])) & set(rows.columns)
+        by_policy = words([*resume, policy.checkpoint.path or "", policy.cwd, *policy.failures.logs, *to_stop])
         specs = specs_of(rows, used, split, faults, devices, by_policy=by_policy)
         _check_paths(policy, specs, rows, faults)
     title = _name(top, stem, words_to_run)

@@ -13,6 +13,7 @@ from overnight.manifest.faults import guess
 from overnight.manifest.own_failures import read_failures
 from overnight.manifest.placeholders import expand_text, words
 from overnight.manifest.rows import Written
+from overnight.manifest.stops import read_stop
 from overnight.manifest.tables import Table, shown
 from overnight.manifest.word_checks import check_words
 from overnight.model.classes import ATTEMPT_CEILING, CLASSES
@@ -53,6 +54,7 @@ def read_policy(top: Table, base: Policy, *, columns: Collection[str] | None, de
         artifacts=_artifacts(top.table("artifacts"), base.artifacts),
         results=_results(top.table("results"), base.results),
         code=_code(top.table("code"), base.code),
+        stop=read_stop(top.table("stop"), base.stop, columns),
         fail_fast=top.flag("fail_fast", base.fail_fast),
         executor=executor,
         cwd=_cwd(top, base.cwd, columns, folder),

@@ -37,7 +37,7 @@ def specs_of(
     """The runs of the rows, in order; rows with faults are left out (the faults refuse the whole).
 
     `used`: the columns that make up what is computed; `split`: those that appear as `{x...}`; `by_policy`:
-    those that checkpoint, cwd or failures.logs name.
+    those that checkpoint, cwd, failures.logs or stop.command name.
     """
     _check_columns(rows, faults)
     plain = [column for column in rows.columns if not column.startswith("@") and column != "run_id"]
@@ -49,7 +49,7 @@ def specs_of(
     for values, line in zip(rows.values, rows.lines, strict=True):
         for column in present:
             if column not in values:
-                where = "the command or [env]" if column in used else "checkpoint, cwd or failures.logs"
+                where = "the command or [env]" if column in used else "checkpoint, cwd, failures.logs or stop"
                 faults.add(f"this row has no {column}, which {where} names", file=rows.file, line=line)
         for column in split:
             _check_split(column, values.get(column, ""), rows.file, line, faults)

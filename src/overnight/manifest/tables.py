@@ -14,7 +14,7 @@ Auto = Literal["auto"]
 KEYS: dict[str, tuple[str, ...]] = {
     "": (
         "name", "command", "runs", "fail_fast", "cwd", "executor", "resources", "limits", "progress", "checkpoint",
-        "retry", "failures", "env", "artifacts", "results", "code", "run", "matrix", "zip", "fake",
+        "retry", "failures", "env", "artifacts", "results", "code", "stop", "run", "matrix", "zip", "fake",
     ),
     "resources": ("gpus", "slots"),
     "limits": ("timeout", "attempt_timeout", "startup", "heartbeat", "progress", "grace", "deadline"),
@@ -26,11 +26,12 @@ KEYS: dict[str, tuple[str, ...]] = {
     "artifacts": ("required", "exclude"),
     "results": ("file",),
     "code": ("on_change",),
+    "stop": ("command", "timeout"),
 }  # fmt: skip
 
 # Words of the design that this version does not know yet: said so, rather than "did you mean …".
 OWN = frozenset({"notify", "ping"})  # of a person's own configuration file
-NOT_YET = frozenset({"stop", "tracker", "gate", "gates", "slurm", "ray", "remote", "tasks"})
+NOT_YET = frozenset({"tracker", "gate", "gates", "slurm", "ray", "remote", "tasks"})
 
 
 class Table:

@@ -149,6 +149,7 @@ class AttemptEnded(OfAttempt, frozen=True):
     cause: str | None = None
     words: str = ""
     scheduler: str | None = None
+    flags: tuple[str, ...] = ()
 
 
 class AttemptLost(OfAttempt, frozen=True):

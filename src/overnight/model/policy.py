@@ -90,6 +90,14 @@ class Results(Struct, frozen=True):
     file: str | None = None
 
 
+class Stop(Struct, frozen=True):
+    """`command` ends work that lives elsewhere than in the attempt's processes: arguments, or a string for bash;
+    empty: there is none. Placeholders allowed. Killed after `timeout` seconds."""
+
+    command: tuple[str, ...] | str = ()
+    timeout: float = 30.0
+
+
 class Code(Struct, frozen=True):
     """What a change of the code means for runs that have not started: `run` with it, or `hold`."""
 
@@ -108,6 +116,7 @@ class Policy(Struct, frozen=True):
     artifacts: Artifacts = field(default_factory=Artifacts)
     results: Results = field(default_factory=Results)
     code: Code = field(default_factory=Code)
+    stop: Stop = field(default_factory=Stop)
     fail_fast: bool = False
     executor: str = "local"
     fake: dict[str, object] = field(default_factory=dict)  # the `[fake]` table: knobs of the fake executor

@@ -121,6 +121,7 @@ class AttemptReport(Struct, frozen=True):
     rule: str | None = None
     message: str = ""
     evidence: str | None = None  # file:line: text
+    saved: tuple[str, ...] = ()  # files in its evidence/
     ended_by: str | None = None
     exit_code: int | None = None
     signal: str | None = None

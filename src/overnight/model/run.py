@@ -16,6 +16,13 @@ class Slot(Struct, frozen=True):
     gpu_ids: tuple[str, ...] = ()
 
 
+class StopCommand(Struct, frozen=True):
+    """What ends an attempt's work that lives elsewhere: arguments, killed after `timeout` seconds."""
+
+    argv: tuple[str, ...]
+    timeout: float
+
+
 class Process(Struct, frozen=True):
     """Who a process is, beyond its number: host boot, PID namespace, start time of PID 1, own start time."""
 

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from overnight.model.codec import Struct, field
 from overnight.model.events import Event
-from overnight.model.run import Attempt, Slot
+from overnight.model.run import Attempt, Slot, StopCommand
 from overnight.model.time import Moment
 
 
@@ -67,6 +67,7 @@ class StartOrder(Struct, frozen=True):
     run_json: bytes = b""
     env_default: dict[str, str] = field(default_factory=dict)  # set where nobody else has set them
     knobs: dict[str, object] = field(default_factory=dict)  # of the fake executor
+    stop: StopCommand | None = None
 
 
 class AttemptRef(Struct, frozen=True):
@@ -75,6 +76,7 @@ class AttemptRef(Struct, frozen=True):
     ref: RunRef
     attempt: Attempt
     attempt_dir: str
+    stop: StopCommand | None = None
 
 
 class Executor(Protocol):

@@ -1,10 +1,12 @@
 """Dispatch: owed effects become jobs off the loop, and what comes of a job becomes an event."""
 
+import contextlib
 import logging
 import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from overnight.manifest import UnknownPlaceholder
 from overnight.model.effects import Effect, FinishRun, SetAside, SetBound, StartAttempt, StopAttempt, VerifyAttempt
 from overnight.model.events import (
     AttemptEnded,
@@ -73,7 +75,7 @@ class Dispatch:
 
     def adopt(self, ref: RunRef, run: Run) -> None:
         """Ask the executor what became of the run's live attempt."""
-        target = self._orders.target(run, run.attempts[-1])
+        target = self._target(run)
         executor = self.executor(ref.campaign)
         self._workers.submit((ref, None), lambda: executor.adopt(target), ref)
 
@@ -85,14 +87,14 @@ class Dispatch:
         match effect:
             case StartAttempt():
                 order = orders.start(run, campaign, ledger.spec(ref))
-                target = orders.target(run, run.attempts[-1])
+                target = self._target(run)
                 first = self._begun.get(ref) != order.n
                 return lambda: self._start(executor, order, target, first)
             case StopAttempt(_, grace, evidence):
-                target = orders.target(run, run.attempts[-1])
+                target = self._target(run)
                 return lambda: self._stop(executor, target, grace, evidence)
             case SetBound(_, seconds, grace):
-                target = orders.target(run, run.attempts[-1])
+                target = self._target(run)
                 return lambda: executor.set_bound(target, seconds, grace)
             case VerifyAttempt():
                 examine = orders.examine(run, campaign, ledger.spec(ref))
@@ -112,6 +114,15 @@ class Dispatch:
         except OSError as problem:
             log.warning("cannot copy %s to the root yet: %s", target.attempt_dir, problem)
         return found
+
+    def _target(self, run: Run) -> AttemptRef:
+        """The run's newest attempt, with what ends its work that lives elsewhere."""
+        campaign = self._ledger.campaigns[run.campaign]
+        stop = None
+        if campaign.policy.stop.command:
+            with contextlib.suppress(UnknownPlaceholder):  # of a row added later: no obstacle to an end
+                stop = self._orders.stop_command(run, campaign, self._ledger.spec(RunRef(run.campaign, run.run_id)))
+        return self._orders.target(run, run.attempts[-1], stop)
 
     def _start(self, executor: Executor, order: StartOrder, target: AttemptRef, first: bool) -> None:
         try:

@@ -12,7 +12,7 @@ from overnight.manifest import UnknownPlaceholder, expand_command, expand_env, e
 from overnight.model.campaign import Campaign
 from overnight.model.codec import pretty
 from overnight.model.manifest import RunSpec
-from overnight.model.run import Attempt, Run
+from overnight.model.run import Attempt, Run, StopCommand
 from overnight.ports import AttemptRef, ExamineOrder, FinishOrder, LookOrder, RunRef, SlotRequest, StartOrder
 from overnight.supervisor import torchrun
 from overnight.supervisor.watches import Watch
@@ -54,10 +54,19 @@ class Orders:
         """The file of what runs inherit."""
         return layout.launch_env_file(self.state, campaign)
 
-    def target(self, run: Run, attempt: Attempt) -> AttemptRef:
+    def target(self, run: Run, attempt: Attempt, stop: StopCommand | None = None) -> AttemptRef:
         """Names an attempt for executors."""
         ref = RunRef(run.campaign, run.run_id)
-        return AttemptRef(ref, attempt, self.layout.attempt_dir(ref.campaign, ref.run_id, attempt.n))
+        return AttemptRef(ref, attempt, self.layout.attempt_dir(ref.campaign, ref.run_id, attempt.n), stop)
+
+    def stop_command(self, run: Run, campaign: Campaign, spec: RunSpec) -> StopCommand | None:
+        """What ends the work of the run's newest attempt that lives elsewhere. Raises UnknownPlaceholder for a row
+        without one of its columns."""
+        stop = campaign.policy.stop
+        if not stop.command:
+            return None
+        reserved = self.reserved(run, campaign, run.attempts[-1])
+        return StopCommand(tuple(expand_command(stop.command, spec.params, reserved)), stop.timeout)
 
     def start(self, run: Run, campaign: Campaign, spec: RunSpec) -> StartOrder:
         """Begin the run's newest attempt."""
@@ -80,6 +89,7 @@ class Orders:
             launch_env=self.launch_env(run.campaign),
             rlimits=campaign.rlimits, slot=attempt.slot, bound_seconds=limits.bound_seconds(run, campaign),
             grace=campaign.policy.limits.grace, knobs=campaign.policy.fake,
+            stop=self.stop_command(run, campaign, spec),
             run_json=pretty({
                 "campaign": campaign.id, "manifest_sha256": campaign.sha256, "run_id": run.run_id,
                 "params": spec.params,

@@ -78,6 +78,9 @@ def disk(tmp_path: Path) -> Disk:
 
 def test_summary_of_a_success(disk: Disk) -> None:
     """People's scripts read these names; a changed one breaks every morning's table."""
+    (disk.run_dir / "attempts" / "1" / "evidence").mkdir()
+    for name in ("stacks-7.txt", "tail.txt.tmp"):
+        (disk.run_dir / "attempts" / "1" / "evidence" / name).touch()
     good = replace(GOOD, vitals=replace(GOOD.vitals, metrics={"val_loss": 3.28, "bad": float("nan")}))
     document = disk.finish(run_of(RunState.SUCCEEDED, STALLED, good, flags=("underused",)))
     assert document == {
@@ -99,11 +102,13 @@ def test_summary_of_a_success(disk: Disk) -> None:
                 "n": 1, "epoch": 1, "revision": 1, "code": "c0de", "class": "stall.output", "exit_code": None,
                 "signal": "SIGKILL", "ended_by": "stall", "started_at": "2026-03-01T00:00:00.000Z",
                 "ended_at": "2026-03-01T01:00:00.000Z", "seconds": 1800.0, "slot": "gpu:0,1", "resumed_from": None,
+                "evidence": ["stacks-7.txt"],
             },
             {
                 "n": 2, "epoch": 1, "revision": 1, "code": "c0de", "class": None, "exit_code": 0, "signal": None,
                 "ended_by": "itself", "started_at": "2026-03-01T01:06:40.000Z", "ended_at": "2026-03-01T02:06:40.000Z",
                 "seconds": 3600.0, "slot": "gpu:0,1", "resumed_from": "/x/ckpt.pt",
+                "evidence": [],
             },
         ],
         "progress": {"step": 200.0, "total": 500.0},

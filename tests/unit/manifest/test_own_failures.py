@@ -83,5 +83,5 @@ def test_a_row_without_the_column_that_a_log_names_is_refused(tmp_path: Path) ->
     (tmp_path / "c.toml").write_text(
         'command = ["train", "{seed}"]\nruns = "r.jsonl"\n[failures]\nlogs = ["{tag}.log"]\n'
     )
-    with pytest.raises(Refusal, match=r"this row has no tag, which checkpoint, cwd or failures\.logs names"):
+    with pytest.raises(Refusal, match=r"this row has no tag, which checkpoint, cwd, failures\.logs or stop names"):
         read_campaign(Path("c.toml"), cwd=tmp_path)
