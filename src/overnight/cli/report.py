@@ -49,7 +49,16 @@ def _show(found: "LossReport", since: str | None) -> None:
         f"{found.gpu_hours_lost:,.1f} GPU-hours lost"
     )
     heads = (found.by, "attempts", "runs", "GPU-hours lost", "last", "example")
-    speak.table([heads, *(_line(line) for line in found.lines)])
+    rows = [heads, *(_line(line) for line in found.lines)]
+    room = speak.columns()
+    if room is None or sum(max(map(len, column)) + 2 for column in zip(*rows, strict=True)) <= room:
+        speak.table(rows)
+        return
+    # The command is what a person copies: below its line where it would be broken.
+    for place, cells in enumerate(speak.laid_out((row[:-1] for row in rows), room - 2, ((0, 12),))):
+        speak.say("  " + "  ".join(cells).rstrip())
+        if place:
+            speak.say(f"      {rows[place][-1]}")
 
 
 def _line(line: "LossLine") -> tuple[str, ...]:

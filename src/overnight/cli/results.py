@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _CODE_SHOWN = 12  # characters of a digest
 _CELL_SHOWN = 40  # of a parameter, for people
+_RUN_ID_LEAST = 16  # of a name, where the terminal is narrow
 _ROWS_A_WRITE = 1000
 
 _Cell = str | float | None
@@ -136,13 +137,47 @@ def _show(report: "ResultsReport", everything: bool) -> None:
         heads = tuple(name for name, _ in columns)
         state = heads.index("state") if everything else None
         lines = [tuple(_shown(cell(row)) for _, cell in columns) for row in report.results]
-        speak.table([heads, *lines], painted=state)
+        _table(report, [heads, *lines], heads.index("run_id"), state)
     hidden = {state: count for state, count in report.counts.items() if state != "succeeded"}
     if hidden and not everything:
         speak.say(f"not shown: {words.counts(hidden)}; --all shows every run")
     folders = dict.fromkeys(row.path.removesuffix(row.run_id) + "RUN_ID" for row in report.results)
     for folder in folders:
         speak.say(f"files: {folder}")
+
+
+def _table(report: "ResultsReport", lines: list[tuple[str, ...]], run_id: int, state: int | None) -> None:
+    """As many columns as the terminal has room for, and which ones there was none for."""
+    room = speak.columns()
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    kept = set(range(len(widths)))
+    if room is not None:
+        widths[run_id] = min(widths[run_id], max(_RUN_ID_LEAST, room // 3))
+        for i in _spare(report, lines, run_id):
+            if sum(widths[k] + 2 for k in kept) <= room:
+                break
+            kept.discard(i)
+    shown = sorted(kept)
+    rows = [[line[i] for i in shown] for line in lines]
+    speak.table(
+        rows, painted=None if state is None else shown.index(state),
+        give=((shown.index(run_id), _RUN_ID_LEAST), (0, _RUN_ID_LEAST)),
+    )  # fmt: skip
+    if len(shown) < len(widths):
+        missing = words.listed([lines[0][i] for i in range(len(widths)) if i not in kept], 8)
+        speak.say_wrapped(f"no room here for {missing}; --csv has every column", indent="")
+
+
+def _spare(report: "ResultsReport", lines: list[tuple[str, ...]], run_id: int) -> list[int]:
+    """Columns that can be spared, the least missed first: code and costs, parameters that are the same everywhere, the
+    other parameters (derived names tell them), metrics behind the first."""
+    heads, first = lines[0], run_id + 1
+    params = range(first, first + len(report.params))
+    behind = next(i for i, head in enumerate(heads) if head == "time")
+    metrics = range(behind - len(report.metrics), behind)
+    same = [i for i in params if len({line[i] for line in lines[1:]}) == 1 and len(lines) > 2]
+    others = [i for i in reversed(params) if i not in same]
+    return [*range(len(heads) - 1, behind - 1, -1), *same, *others, *reversed(metrics[1:])]
 
 
 def _columns(report: "ResultsReport", everything: bool) -> list[_Column]:

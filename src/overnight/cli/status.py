@@ -97,7 +97,7 @@ def headline(report: "StatusReport") -> None:
         watching += " (watch-only: starts nothing)" if report.supervisor.watch_only else ""
     if report.failures:
         classes = ", ".join(f"{count:,} {name}" for name, count in sorted(report.failures.items()))
-        speak.say(f"failures: {classes}")
+        speak.say_wrapped(f"failures: {classes}", indent="")
     speak.say(f"{watching} · revision {report.revision} · {report.path}")
 
 

@@ -123,11 +123,19 @@ def _wrong(name: str, table: object) -> Iterator[tuple[str | None, str, str | No
         return
     if not _NAME.fullmatch(name):
         yield None, "this is no name", "letters, digits, dot, dash and underscore, at most 64"
-    try:
-        written = convert(table, Written)
-    except ValidationError as error:
-        yield _misfit(str(error))
-        return
+    rest = dict(table)
+    while True:
+        try:
+            written = convert(rest, Written)
+            break
+        except ValidationError as error:
+            key, words, hint = _misfit(str(error))
+            if key is None or key not in rest:
+                if key not in table:  # else it is only missing because it was told and taken out
+                    yield key, words, hint
+                return
+            yield key, words, hint
+            del rest[key]
     if written.cls not in CLASSES:
         yield "class", f'there is no class "{written.cls}"', _guess(written.cls, ALLOWED)
     elif written.cls in NOT_FROM_LOGS:

@@ -1,5 +1,6 @@
 """Screens: nothing is wider than the terminal it is shown in, and names stay apart."""
 
+import json
 import os
 import pty
 import subprocess
@@ -50,6 +51,27 @@ def test_a_page_fits_its_terminal(standin: StandIn, overnight: Overnight) -> Non
     assert len(need.splitlines()) > 1
     assert all(len(line) <= 72 and line.startswith("  ") for line in need.splitlines())
     assert f"{LONG}1340" in overnight("status", "bat", "--all").out, "a pipe gets whole names"
+
+
+def test_results_and_report_fit_their_terminal(standin: StandIn, overnight: Overnight) -> None:
+    """A sweep's table of nine columns broke each row in two, and the command to copy in the middle of a name."""
+    heads = "run_id,optimizer,learning_rate,warmup_steps,weight_decay\n"
+    rows = "".join(f"{LONG}{n},adamw,0.00{n},{n},0.1\n" for n in range(1337, 1341))
+    Path("s.csv").write_text(heads + rows)
+    command = ("train", "{optimizer}", "{learning_rate}", "{warmup_steps}", "{weight_decay}", "{out_dir}")
+    assert overnight("launch", "--runs", "s.csv", "--name", "bat", "--", *command).code == 0
+    standin.ends(failing={f"{LONG}{n}": "timeout.attempt" for n in (1337, 1338)})
+    lines = on_a_terminal(80, "results", "bat", "--all").splitlines()
+    assert [line for line in lines if len(line) > 80 and "/campaigns/" not in line] == []
+    assert lines[1].split() == ["run_id", "learning_rate", "state", "class"]
+    assert "no room here for optimizer, warmup_steps, weight_decay, time; --csv" in " ".join(lines)
+    assert all(f"s{n}" in line for n, line in zip(range(1337, 1341), lines[2:6], strict=True))
+    told = overnight("results", "bat", "--all").out
+    assert "no room" not in told and "weight_decay" in told, "a pipe gets every column"
+    shown = on_a_terminal(80, "report").splitlines()
+    assert shown[1].split() == ["class", "attempts", "runs", "GPU-hours", "lost", "last"]
+    command_line = f"      overnight why {json.loads(overnight('status', 'bat', '--json').out)['campaign']} {LONG}1338"
+    assert shown[3] == command_line
 
 
 def test_columns_give_way_in_order() -> None:

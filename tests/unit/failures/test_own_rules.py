@@ -95,6 +95,10 @@ def test_all_faults_of_all_rules_are_told_at_once() -> None:
     """Whoever corrects one fault a launch gives up at the third."""
     text = '[a]\nclass = "x"\nfind = ["x"]\n[b]\nclass = "y"\nfind = ["foo"]\n'
     assert [fault.line for fault in faults_in(text)] == [2, 3, 5]
+    text = '[a]\nclass = "x"\nfind = ["foo"]\npatern = "x"\nweigth = 3\nrole = 7\n'
+    assert [fault.line for fault in faults_in(text)] == [2, 4, 5, 6]
+    text = '[a]\nclas = "x"\nfind = "foo"\n'
+    assert [fault.line for fault in faults_in(text)] == [1, 2, 3]
     assert faults_in(SHARD) == ()
 
 
