@@ -136,7 +136,11 @@ def _show(report: "ResultsReport", everything: bool) -> None:
     if report.results:
         heads = tuple(name for name, _ in columns)
         state = heads.index("state") if everything else None
-        lines = [tuple(_shown(cell(row)) for _, cell in columns) for row in report.results]
+        names = {name for name, _ in _IDS}  # a clipped name is nobody's
+        lines = [
+            tuple(str(cell(row)) if name in names else _shown(cell(row)) for name, cell in columns)
+            for row in report.results
+        ]
         _table(report, [heads, *lines], heads.index("run_id"), state)
     hidden = {state: count for state, count in report.counts.items() if state != "succeeded"}
     if hidden and not everything:

@@ -65,7 +65,7 @@ def test_results_and_report_fit_their_terminal(standin: StandIn, overnight: Over
     assert [line for line in lines if len(line) > 80 and "/campaigns/" not in line] == []
     assert lines[1].split() == ["run_id", "learning_rate", "state", "class"]
     assert "no room here for optimizer, warmup_steps, weight_decay, time; --csv" in " ".join(lines)
-    assert all(f"s{n}" in line for n, line in zip(range(1337, 1341), lines[2:6], strict=True))
+    assert all(f"s{n}" in line for n, line in zip(range(1337, 1341), lines[2:6], strict=True)), lines
     told = overnight("results", "bat", "--all").out
     assert "no room" not in told and "weight_decay" in told, "a pipe gets every column"
     shown = on_a_terminal(80, "report").splitlines()
