@@ -1,5 +1,6 @@
 """From events to one verdict: FAILURES' order of evidence, in code."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -27,6 +28,10 @@ OUTSIDE = frozenset(
 _BY_HARDWARE = frozenset({"cuda.error", "nccl.error", "nccl.timeout", "crash", "code", "unknown", "gpu.driver"})
 _KERNEL = frozenset({"gpu.hardware", "oom.host", "disk.io", "disk.full", "cuda.error", "crash"})
 _NEAR_END_LINES = 40
+_OWN_MISTAKE = re.compile(
+    r"(?:\w+\.)*(?:Key|Index|Type|Attribute|Name|UnboundLocal|ZeroDivision|Recursion|NotImplemented)Error\b"
+)
+_ERROR_LEVEL = re.compile(r".{0,80}\b(?:ERROR|CRITICAL|FATAL)\b|[Ee]rror\b")
 TOLD_TO_END = "agent-told-to-end"  # the rule of a launcher's word for a signal that it was sent
 _CLOSE_BYTES = 20_000  # what is told of one failure stands within this
 
@@ -169,6 +174,8 @@ def _better_than_code(code: Event, case: _Case) -> Event:
         and event.order > code.order - _CLOSE_BYTES
         and event.rule.cls not in ("code", "unknown")
     ]
+    if _OWN_MISTAKE.match(code.text):  # what a program survived without a word of error has nothing to do with it
+        named = [event for event in named if _ERROR_LEVEL.match(event.text)]
     return min(named, key=_order) if named else code
 
 

@@ -34,7 +34,7 @@ def gather(source: Source, rules: RuleSet) -> list[Event]:
         if block.inline:
             block.events = _inline(source, block, rules)
     for group in chains(blocks):
-        rest.extend(_of_failure(group, rules))
+        rest.extend(_of_failure(source, group, rules))
     closing = _closing(source, rest, rules)
     if closing is not None:
         rest.append(closing)
@@ -120,12 +120,12 @@ def _inline(source: Source, block: Traceback, rules: RuleSet) -> list[Event]:
     return events
 
 
-def _of_failure(group: list[Traceback], rules: RuleSet) -> list[Event]:
+def _of_failure(source: Source, group: list[Traceback], rules: RuleSet) -> list[Event]:
     """The event that stands for a chain of tracebacks, its strength set, and the chain's consequences."""
     whole = [block for block in group if block.exception_at >= 0]
     if not whole:
         return [event for block in group for event in block.events]
-    event = _choice(whole, rules)
+    event = _choice(source, whole, rules)
     strength = FATAL
     ignored = any(block.ignored for block in group)
     uncaught = whole[-1].of_program
@@ -141,7 +141,7 @@ def _of_failure(group: list[Traceback], rules: RuleSet) -> list[Event]:
     return [event, *others]
 
 
-def _choice(whole: list[Traceback], rules: RuleSet) -> Event:
+def _choice(source: Source, whole: list[Traceback], rules: RuleSet) -> Event:
     events = [event for block in whole for event in block.events]
     roots = [event for event in events if event.rule.role == "root"]
     owned = [event for event in roots if event.rule.own]
@@ -164,10 +164,16 @@ def _choice(whole: list[Traceback], rules: RuleSet) -> Event:
         return others[0]
     if roots:
         return roots[0]
-    return _unnamed(last, rules)
+    return _unnamed(source, last, rules)
 
 
-def _unnamed(block: Traceback, rules: RuleSet) -> Event:
-    rule = rules.by_name[UNNAMED]
+def _unnamed(source: Source, block: Traceback, rules: RuleSet) -> Event:
+    """What the exception's own words mean, where a logger's margin or another's lines kept them from the rules."""
     text = f"{block.kind}: {block.message}" if block.message else block.kind
+    raw = text.encode()
+    event = match_line(source, raw, block.exception_at, rules.meant_by(raw))
+    if event is not None:
+        event.end, event.rank = block.exception_end, block.rank
+        return event
+    rule = rules.by_name[UNNAMED]
     return Event(block.exception_at, block.exception_end, text, block.rank, rule, " ".join(text.split())[:300], SAID)
