@@ -5,8 +5,9 @@ from overnight.failures.judge import Match, classify, explain
 from overnight.failures.outcome import ElasticError, Outcome
 from overnight.failures.own import faults_in, with_own
 from overnight.failures.rules import Rule, RuleFault, RuleSet, load_rules
+from overnight.failures.teardown import Leaving, proof
 
 __all__ = [
-    "QUOTA", "ElasticError", "Match", "Outcome", "Rule", "RuleFault", "RuleSet", "classify", "explain", "faults_in",
-    "load_rules", "with_own",
+    "QUOTA", "ElasticError", "Leaving", "Match", "Outcome", "Rule", "RuleFault", "RuleSet", "classify", "explain",
+    "faults_in", "load_rules", "proof", "with_own",
 ]  # fmt: skip

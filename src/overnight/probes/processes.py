@@ -87,6 +87,8 @@ def describe(pid: int) -> dict[str, object]:
     if kernel := _read(f"/proc/{pid}/stack").decode("utf-8", "replace"):
         found["kernel_stack"] = kernel.splitlines()
     with contextlib.suppress(OSError):
+        found["exe"] = os.readlink(f"/proc/{pid}/exe")
+    with contextlib.suppress(OSError):
         links = os.listdir(f"/proc/{pid}/fd")
         found["descriptors"] = len(links)
         found["sockets"] = sum(_is_socket(pid, link) for link in links[:MOST_DESCRIPTORS])

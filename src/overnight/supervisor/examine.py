@@ -15,6 +15,7 @@ from overnight.ports import Cursor, Examined, ExamineOrder, LookOrder, Probe
 from overnight.probes.volumes import may_be_late, volume_of
 from overnight.supervisor import torchrun
 from overnight.supervisor.rank_logs import rank_logs
+from overnight.supervisor.teardown import hung_teardown
 from overnight.supervisor.watches import marked, said_in
 
 MOUNT_LATE = "mount.late"  # flag: what was missing may be there in a minute; core.retry gives it one more try
@@ -71,6 +72,8 @@ class FileExaminer:
             if by == EndedBy.LOST and (record is None or not record.recorded) and attempt.stop is None:
                 return Classification("unknown", "shim-died", "the shim died without a record")
         log = Path(order.attempt_dir, "output.log")  # no pipe that the command may have put there: it would hold us
+        if by == EndedBy.STALL and (done := hung_teardown(order, log)) is not None:
+            return done
         rules, flags = _rules(order)
         shown = f"attempts/{attempt.n}"
         named = rank_logs(order.logs, order.run_dir, order.attempt_dir)
