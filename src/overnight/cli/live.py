@@ -84,7 +84,7 @@ def _watching(report: "StatusReport") -> Text:
     if not report.supervisor.alive:
         return Text("nobody is watching; bringing the supervisor back", "yellow")
     useful, lost = (report.gpu_hours.get(key, 0.0) for key in ("useful", "lost"))
-    hours = f" · GPU-hours {useful:.1f} useful, {lost:.1f} lost" if useful or lost else ""
+    hours = f" · GPU-hours {words.hours(useful)} useful, {words.hours(lost)} lost" if useful or lost else ""
     return Text(f"watched by pid {report.supervisor.pid}{hours}", "dim")
 
 

@@ -46,7 +46,7 @@ def _show(found: "LossReport", since: str | None) -> None:
     runs = words.plural(found.runs, "run")
     speak.say(
         f"{speak.bold(words.plural(found.attempts, 'attempt'))} of {runs} in {where} ended badly{when}; "
-        f"{found.gpu_hours_lost:,.1f} GPU-hours lost"
+        f"{words.hours(found.gpu_hours_lost)} GPU-hours lost"
     )
     heads = (found.by, "attempts", "runs", "GPU-hours lost", "last", "example")
     rows = [heads, *(_line(line) for line in found.lines)]
@@ -66,7 +66,7 @@ def _line(line: "LossLine") -> tuple[str, ...]:
         f"{line.name} on {line.host}" if line.host else line.name,
         f"{line.attempts:,}",
         f"{line.runs:,}",
-        f"{line.gpu_hours_lost:,.1f}",
+        words.hours(line.gpu_hours_lost),
         line.last_at or "",
         line.example.command,
     )

@@ -194,7 +194,7 @@ def _columns(report: "ResultsReport", everything: bool) -> list[_Column]:
     ]
     costs: list[tuple[bool, _Column]] = [
         (True, ("time", lambda row: words.duration(row.seconds))),
-        (any(row.gpu_hours for row in rows), ("GPU-hours", lambda row: f"{row.gpu_hours:.2f}")),
+        (any(row.gpu_hours for row in rows), ("GPU-hours", lambda row: words.hours(row.gpu_hours))),
         (any(row.code for row in rows), ("code", _code)),
     ]
     return _distinct(

@@ -79,7 +79,7 @@ def show(campaign: "Campaign") -> None:
     if any(report.gpu_hours.values()):
         useful, lost = (report.gpu_hours.get(key, 0.0) for key in ("useful", "lost"))
         speak.say()
-        speak.say(f"{speak.bold('GPU-hours')}  {useful:.1f} useful, {lost:.1f} lost")
+        speak.say(f"{speak.bold('GPU-hours')}  {words.hours(useful)} useful, {words.hours(lost)} lost")
     _live(campaign, report)
 
 

@@ -25,6 +25,13 @@ def duration(seconds: float | None) -> str:
     return f"{days} d {hours} h" if hours else f"{days} d"
 
 
+def hours(value: float) -> str:
+    """GPU-hours: to the minute where they are few, so that a first evening is not "0.0 lost"."""
+    if 0 < value < 0.005:
+        return "< 0.01"
+    return f"{value:.2f}" if 0 < value < 10 else f"{value:,.1f}"
+
+
 def number(value: float) -> str:
     """A step or metric: whole numbers whole, others to four figures."""
     return f"{value:,.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:.4g}"
