@@ -42,7 +42,8 @@ def _ways(literals: tuple[bytes, ...]) -> Iterator[tuple[str, Way]]:
     alternation = b"|".join(map(re.escape, literals))
     yield SLOW[1], lambda block, find=re.compile(alternation).finditer: [match.start() for match in find(block)]
     for name, module, make in (
-        ("ahocorasick_rs, DFA", "ahocorasick_rs", _rust),
+        ("ahocorasick_rs, DFA", "ahocorasick_rs", _dfa),
+        ("ahocorasick_rs, NFA", "ahocorasick_rs", _nfa),
         ("pyahocorasick", "ahocorasick", _pyahocorasick),
         ("google-re2, a set", "re2", _re2_set),
         ("google-re2, one alternation", "re2", _re2),
@@ -55,8 +56,16 @@ def _ways(literals: tuple[bytes, ...]) -> Iterator[tuple[str, Way]]:
         yield name, make(library, literals)
 
 
-def _rust(library: Any, literals: tuple[bytes, ...]) -> Way:
-    automaton = library.BytesAhoCorasick(list(literals), implementation=library.Implementation.DFA)
+def _dfa(library: Any, literals: tuple[bytes, ...]) -> Way:
+    return _rust(library, literals, library.Implementation.DFA)
+
+
+def _nfa(library: Any, literals: tuple[bytes, ...]) -> Way:
+    return _rust(library, literals, library.Implementation.ContiguousNFA)
+
+
+def _rust(library: Any, literals: tuple[bytes, ...], kind: Any) -> Way:
+    automaton = library.BytesAhoCorasick(list(literals), implementation=kind)
     return lambda block: automaton.find_matches_as_indexes(block, overlapping=True)
 
 

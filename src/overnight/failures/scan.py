@@ -144,7 +144,7 @@ def _blocks(source: Source, literals: tuple[bytes, ...], tired: Set[int]) -> Ite
 
     A block is only good until the next one is asked for. Hits of `tired` literals come from the log's last part only.
     """
-    find = finder(literals)
+    find = finder(literals, source.size)
     buffer = bytearray(min(BLOCK_BYTES, source.size) + 2 * LINE_BYTES)
     at = 0
     while at < source.size:

@@ -10,7 +10,7 @@ import pytest
 
 from overnight.failures import Outcome, classify, load_rules
 from overnight.failures.lines import MILD, PROGRESS, SURVIVED, clean, shows_completion
-from overnight.failures.matcher import _find_each, finder
+from overnight.failures.matcher import LARGE_BYTES, _find_each, finder
 from overnight.failures.rules import RULES_DIR, read_examples
 from overnight.failures.scan import BLOCK_BYTES, KEEP, scan
 from overnight.failures.source import Source
@@ -137,14 +137,16 @@ def test_a_storm_of_warnings_hides_neither_a_root_in_it_nor_the_end() -> None:
     assert (found.name, found.evidence and found.evidence.line) == ("network", storm.count("\n") + 4)
 
 
-def test_both_matchers_find_the_same() -> None:
+def test_all_matchers_find_the_same() -> None:
     """Where the fast library is not installed, only the speed may differ."""
     literals = load_rules().literals
     texts = [
         text for path in RULES_DIR.glob("*.toml") for entry in read_examples(path).values() for text in entry.match
     ]
     block = "\n".join(texts).encode()
-    assert sorted(finder(literals)(block)) == sorted(_find_each(literals, block))
+    found = sorted(_find_each(literals, block))
+    assert sorted(finder(literals, len(block))(block)) == found
+    assert sorted(finder(literals, LARGE_BYTES)(block)) == found
 
 
 @pytest.mark.parametrize(
