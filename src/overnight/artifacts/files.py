@@ -56,7 +56,8 @@ class CampaignFiles:
             document = readable(attempt_document(run, attempt, saved[attempt.n]))
             with contextlib.suppress(FileNotFoundError):  # a person removed it, or it was lost with its host
                 write_whole(target + "/attempt.json", document, synced=synced)
-        os.makedirs(run_dir, exist_ok=True)  # cancelled before its first start, or the command removed it
+        if not os.path.isdir(run_dir):  # cancelled before its first start, or the command removed it
+            os.makedirs(run_dir, exist_ok=True)
         write_inventory(run_dir, synced=synced)
         document = readable(summary(run, order.spec, order.campaign, saved))
         write_whole(run_dir + "/summary.json", document, synced=synced)

@@ -29,6 +29,8 @@ def prepare(order: StartOrder) -> bool:
         word = f"{os.uname().nodename} {path}\n".encode()
         if not write_first(layout.number_file(order.run_dir, order.n), word):
             return False
+    elif order.n == 1:
+        _make_run(order)
     try:
         os.mkdir(path)
     except FileExistsError:

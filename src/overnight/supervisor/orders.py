@@ -165,6 +165,8 @@ def _below(folder: str, path: str) -> str:
 
 def _logs(campaign: Campaign, spec: RunSpec, reserved: Mapping[str, str]) -> Iterator[str]:
     """The globs of further logs; what is put into them is no glob, even if it looks like one."""
+    if not campaign.policy.failures.logs:
+        return
     params = {name: glob.escape(value) for name, value in spec.params.items()}
     values = {name: glob.escape(value) for name, value in reserved.items()}
     for pattern in campaign.policy.failures.logs:
