@@ -168,7 +168,8 @@ class Campaign:
         *,
         tell: Callable[[str], None] | None = None,
     ) -> "StatusReport":
-        """Wait until nothing can move without a person (or `timeout` seconds have passed); returns the status.
+        """Wait until nothing can move without a person (or `timeout` seconds have passed); returns the status, as
+        `status()` does.
 
         `tell` gets a line for every run that ends and for every change worth a line. A dead supervisor is
         brought back meanwhile. Raises `Unreachable` when that does not succeed.

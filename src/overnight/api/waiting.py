@@ -112,7 +112,7 @@ def wait(campaign: "Campaign", timeout: float | None, tell: Callable[[str], None
     tail.new()
     report = campaign.status(limit=1)
     if settled(report):
-        return report
+        return campaign.status()
     deadline = None if timeout is None else time.monotonic() + timeout
     overseeing = Overseeing(campaign, tell)
     while not settled(report):
@@ -125,4 +125,4 @@ def wait(campaign: "Campaign", timeout: float | None, tell: Callable[[str], None
         for entry in tail.new():
             if worth_a_line(entry):
                 tell(f"[{ended:,}/{report.runs_total:,}] {line_of(entry)}")
-    return report
+    return campaign.status()

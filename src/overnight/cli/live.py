@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -25,6 +25,7 @@ _LEAST_ROWS = 4
 _WIDE = 100  # columns of a terminal from which there is room for the slots
 _LIVE = ("running", "verifying", "waiting", "held")
 _ENDED = ("succeeded", "failed", "cancelled")
+_TYPICAL_OF = 50  # runs
 
 
 def live(campaign: "Campaign", refresh_seconds: float) -> "StatusReport":
@@ -34,12 +35,13 @@ def live(campaign: "Campaign", refresh_seconds: float) -> "StatusReport":
     tail = Tail(campaign)
     tail.new()
     report = campaign.status(limit=0)
+    typical = _Typical(campaign)
     overseeing = None if settled(report) else Overseeing(campaign, events.append)
     with Live(console=console, auto_refresh=False, transient=True) as screen:
         while True:
             report = campaign.status(limit=0)
             events.extend(f"{_clock(entry.at.wall)} {line_of(entry)}" for entry in tail.new() if _shown(entry))
-            screen.update(_picture(campaign, report, events, console), refresh=True)
+            screen.update(_picture(campaign, report, events, console, typical.seconds(report)), refresh=True)
             if settled(report) or overseeing is None:
                 return report
             overseeing.look()
@@ -51,9 +53,15 @@ def _shown(entry: "StoryEntry") -> bool:
     return bool(entry.words) and entry.event not in {"RunPlanned", "AttemptEnded", "RetryDue"}
 
 
-def _picture(campaign: "Campaign", report: "StatusReport", events: deque[str], console: Console) -> Group:
+def _picture(
+    campaign: "Campaign",
+    report: "StatusReport",
+    events: deque[str],
+    console: Console,
+    typical_seconds: float | None,
+) -> Group:
     height, width = console.size.height, console.size.width
-    parts: list[Text | Table] = [_headline(report), _bar(report, width), _watching(report)]
+    parts: list[Text | Table] = [_headline(report), _bar(report, width, typical_seconds), _watching(report)]
     room = max(_LEAST_ROWS, height - len(parts) - len(events) - 4)
     runs, total = _live_runs(campaign, report, room)
     parts.append(_table(runs, width))
@@ -70,10 +78,10 @@ def _headline(report: "StatusReport") -> Text:
     return Text.assemble((report.campaign, "bold"), "  ", (report.state, colour), "  ", words.counts(report.counts))
 
 
-def _bar(report: "StatusReport", width: int) -> Table:
+def _bar(report: "StatusReport", width: int, typical_seconds: float | None) -> Table:
     ended = sum(report.counts.get(state, 0) for state in _ENDED)
     grid = Table.grid(padding=(0, 1))
-    left = ends_in(report, _elapsed(report))
+    left = ends_in(report, typical_seconds)
     share = f"{ended:,}/{report.runs_total:,}"
     room = max(10, width - len(left) - len(share) - 4)
     grid.add_row(ProgressBar(total=max(1, report.runs_total), completed=ended, width=room), share, left)
@@ -140,9 +148,19 @@ def _clock(wall: float) -> str:
     return datetime.fromtimestamp(wall).astimezone().strftime("%H:%M:%S")
 
 
-def _elapsed(report: "StatusReport") -> float:
-    try:
-        created = datetime.fromisoformat(report.created_at)
-    except ValueError:
-        return 0.0
-    return (datetime.now(UTC) - created).total_seconds()
+class _Typical:
+    """How long a run of this campaign takes: the median of some that succeeded."""
+
+    def __init__(self, campaign: "Campaign") -> None:
+        self._campaign = campaign
+        self._known = 0
+        self._seconds: float | None = None
+
+    def seconds(self, report: "StatusReport") -> float | None:
+        """Of running; None before the first has succeeded."""
+        succeeded = report.counts.get("succeeded", 0)
+        if succeeded != self._known:
+            self._known = succeeded
+            runs = self._campaign.status(state="succeeded", limit=_TYPICAL_OF).runs
+            self._seconds = sorted(run.seconds for run in runs)[len(runs) // 2] if runs else None
+        return self._seconds

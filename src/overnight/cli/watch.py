@@ -70,16 +70,19 @@ def _finish(campaign: "Campaign", report: "StatusReport", as_json: bool) -> int:
     return 0 if report.state == "succeeded" else 1
 
 
-def eta(report: "StatusReport", elapsed_seconds: float) -> float | None:
-    """Seconds until the last run ends, if they go on ending as they have; None before the first has ended."""
-    ended = sum(report.counts.get(state, 0) for state in ("succeeded", "failed", "cancelled"))
-    left = report.runs_total - ended - report.counts.get("held", 0)
-    if not ended or left <= 0 or elapsed_seconds <= 0:
+def eta(report: "StatusReport", typical_seconds: float | None) -> float | None:
+    """Seconds until the last run ends, if each takes as long as those that succeeded and all slots are used. Those
+    under way are taken to be half done. None before the first has succeeded, or when nothing is left."""
+    queued, live = (
+        sum(report.counts.get(state, 0) for state in states) for states in (("pending", "waiting"), ("running",))
+    )
+    if typical_seconds is None or not queued + live:
         return None
-    return elapsed_seconds * left / ended
+    side_by_side = max(1, min(report.slots or 1, queued + live))
+    return typical_seconds * (queued + live / 2) / side_by_side
 
 
-def ends_in(report: "StatusReport", elapsed_seconds: float) -> str:
+def ends_in(report: "StatusReport", typical_seconds: float | None) -> str:
     """`about 2 h 10 min left`, or nothing."""
-    left = eta(report, elapsed_seconds)
+    left = eta(report, typical_seconds)
     return f"about {words.duration(left)} left" if left is not None else ""

@@ -30,7 +30,10 @@ def test_a_notebook_can_launch_and_wait(standin: StandIn, root: Path) -> None:
     report = campaign.wait(timeout=10)
     assert report.state == "failed"
     assert report.counts == {"failed": 1, "succeeded": 2}
+    assert {run.run_id: run.state for run in report.runs} == {"a": "succeeded", "b": "failed", "c": "succeeded"}
     assert campaign.why("b").rule == "python-traceback"
+    with pytest.raises(overnight.NotFound):
+        overnight.open("nix")
 
 
 def test_what_runs_inherit_is_the_shell_that_typed(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,8 @@ from client_world import Overnight
 from standin import StandIn
 
 from overnight.cli import speak
+from overnight.cli.watch import eta
+from overnight.model.reports import StatusReport, SupervisorReport
 
 LONG = "fineweb10B-cvres-mhc-48l-identity-mix-orthostochastic-s"
 GIVE = ((0, 28), (2, 16))
@@ -83,3 +85,23 @@ def test_columns_give_way_in_order() -> None:
     assert line[0].endswith("ostochastic-s1337"[-13:]) and "…" in line[0]
     assert line[2].endswith("…")
     assert [len(cell) for cell in speak.laid_out(rows, 10, GIVE)[0]] == [28, 0, 16]
+
+
+def test_what_is_left_is_reckoned_from_runs_that_succeeded() -> None:
+    """`about 6 min left` for hours, after a campaign of yesterday was amended: the reckoning went by its birthday."""
+
+    def left(typical: float | None, slots: int, **counts: int) -> float | None:
+        return eta(report(slots, counts), typical)
+
+    assert left(None, 2, pending=5) is None
+    assert left(60.0, 2, succeeded=7, failed=1) is None
+    assert left(60.0, 2, succeeded=1, running=2, pending=4) == 150.0
+    assert left(60.0, 8, running=2) == 30.0
+
+
+def report(slots: int, counts: dict[str, int]) -> StatusReport:
+    """A status with nothing but counts."""
+    return StatusReport(
+        campaign="c-1", state="active", counts=counts, failures={}, supervisor=SupervisorReport(True, 1),
+        runs_total=sum(counts.values()), runs=(), slots=slots,
+    )  # fmt: skip
