@@ -1,0 +1,127 @@
+"""Keeper and supervisor killed together: nobody is left who could know, and nothing is lost, doubled or harmed."""
+
+import itertools
+import os
+import random
+import select
+import signal
+import subprocess
+
+import pytest
+from campaign_world import Ground, ground, lines
+from keeper_world import alive, await_that, processes_of
+from test_supervisor_killed import begun, gated, let_go, none_harmed, sweep, told_once
+
+from overnight.supervisor import units
+
+__all__ = ["ground"]
+
+RUNS, KILLS = 150, 30
+
+
+def kill_both(ground: Ground) -> None:
+    """SIGKILL whoever keeps and whoever supervises, within microseconds."""
+    for pid in (ground.keeper_pid(), int(ground.holder.get("pid", 0))):
+        if pid and alive(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def cron_minute(ground: Ground) -> None:
+    """What the installed line does, once, as cron would: by sh, from nowhere, with nothing."""
+    line = units.cron_line(ground.root, ground.state, ground.env)
+    command = line.removeprefix("* * * * * ").replace("\\%", "%")
+    subprocess.run(["sh", "-c", command], env={"PATH": "/usr/bin:/bin"}, cwd="/", check=True, timeout=20)
+
+
+def test_at_any_instant(ground: Ground) -> None:
+    """Guards against an instant (of a start, an end, a recovery, a fork) at which the death of both loses a run,
+    starts one twice or harms a live one. Who brings them back: a command, cron's line, the same launch again; the
+    next kill does not wait until they are up."""
+    dice = random.Random(4)
+    words = ["launch", "--json", "--slots", "4", *map(str, sweep(ground, RUNS))]
+    campaign = str(ground.overnight(*words).document["campaign"])
+    clients = []
+    for way in itertools.islice(itertools.cycle(("start", "cron", "launch")), KILLS):
+        select.poll().poll(dice.choice((1, 30, 120, 400)) * dice.random())  # the instant is chance's, not an event's
+        kill_both(ground)
+        if way == "cron":
+            cron_minute(ground)
+        else:
+            clients.append(ground.start(*(["supervisor", "start"] if way == "start" else words)))
+        # One in three comes while the others are still on their way up.
+        if dice.random() < 0.67:
+            await_that(lambda: alive(int(ground.holder.get("pid", 0))))
+    assert len(lines(ground.base / "told")) < 2 * RUNS, "it was over before the last kill"
+    for client in clients:
+        client.answer()  # whatever it said: it was killed under
+    done = ground.overnight("launch", "--wait", *words[1:]).document
+    assert (done["campaign"], done["counts"]) == (campaign, {"succeeded": RUNS}), ground.logs()
+    told_once(ground, RUNS)
+    assert {run["attempts"] for run in done["runs"]} == {1}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_waiting_client_brings_both_back_however_often(ground: Ground, seed: int) -> None:
+    """Guards against a `--wait` that revives once, and waits for ever after the second time."""
+    dice = random.Random(seed)
+    client = ground.start("launch", "--wait", "--json", "--slots", 2, *gated(ground, 5))
+    begun(ground, 2)
+    for _ in range(4):
+        term = int(ground.holder["term"])
+        select.poll().poll(300 * dice.random())
+        kill_both(ground)
+        ground.in_control(term, dice.choice((0, 1, 3)))
+    let_go(ground)
+    answer = client.answer()
+    assert (answer.code, answer.document["counts"]) == (0, {"succeeded": 5}), answer.err
+    none_harmed(ground, 5)
+
+
+def test_a_restart_hands_over_without_touching_a_run(ground: Ground) -> None:
+    """Guards against an update in the middle of a night that ends, repeats or forgets what runs; five in a row."""
+    campaign = ground.launch("--slots", 3, *gated(ground, 6))
+    begun(ground, 3)
+    live = {run["run_id"]: run["attempts"] for run in ground.status(campaign)["runs"] if run["state"] == "running"}
+    seen = {ground.supervisor()}
+    for _ in range(5):
+        document = ground.overnight("supervisor", "restart", "--json").document
+        assert document["alive"] and document["pid"] not in seen
+        seen.add(document["pid"])
+    still = {run["run_id"]: run["attempts"] for run in ground.status(campaign)["runs"] if run["state"] == "running"}
+    assert still == live and len(live) == 3
+    let_go(ground)
+    await_that(lambda: ground.counts(campaign) == {"succeeded": 6})
+    none_harmed(ground, 6)
+    assert len(processes_of(f"overnight.supervisor\0--state\0{ground.state}")) == 1
+
+
+def test_a_restart_under_a_waiting_client_is_not_noticed(ground: Ground) -> None:
+    """Guards against a waiting client that takes the hand-over for a death, and fights it."""
+    client = ground.start("launch", "--wait", "--json", "--slots", 2, *gated(ground, 4))
+    begun(ground, 2)
+    for _ in range(3):
+        ground.overnight("supervisor", "restart")
+    let_go(ground)
+    answer = client.answer()
+    assert (answer.code, answer.document["counts"]) == (0, {"succeeded": 4}), answer.err
+    none_harmed(ground, 4)
+
+
+LOGIND = """#!/bin/sh
+case "$6" in KillUserProcesses) echo b true ;; KillExcludeUsers) echo as 0 ;; esac
+"""
+
+
+def test_a_launch_says_that_a_logout_would_end_the_night(ground: Ground) -> None:
+    """Guards against a laptop that is closed, and a logind that kills all that was started from it."""
+    folder = ground.base / "bin"
+    folder.mkdir()
+    (folder / "busctl").write_text(LOGIND)
+    (folder / "busctl").chmod(0o755)
+    env = ground.env | {"PATH": f"{folder}:{os.environ['PATH']}", "XDG_SESSION_ID": "7"}
+    answer = ground.overnight("launch", "--name", "first", "--", "true", env=env)
+    said = [line for line in answer.err.splitlines() if "log out" in line]
+    assert len(said) == 1 and "overnight supervisor install" in said[0]
+    (ground.state / "keeper.stay").touch()
+    answer = ground.overnight("launch", "--name", "second", "--", "true", env=env)
+    assert "log out" not in answer.err, "a unit of its own outlives the session"
