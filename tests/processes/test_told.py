@@ -70,3 +70,19 @@ def test_the_address_hears_from_us_while_somebody_watches(ground: Ground) -> Non
         heard = len(server.heard)
         ground.overnight("supervisor", "start")
         server.wait_for(heard + 1)
+
+
+def test_a_rebuild_tells_nobody_of_last_month(ground: Ground) -> None:
+    """Guards against a database made anew from the files that announces every end there ever was."""
+    with web(200) as server:
+        tell(ground, f'[notify]\nwebhook = "{server.url}"\n')
+        ground.overnight("launch", "--wait", "--name", "old", "--set", "retry.max_attempts=1", "--", "false", code=1)
+        server.wait_for(1)
+        await_that(lambda: not _owed(ground))
+        ground.overnight("supervisor", "stop")
+        for path in ground.state.glob("overnight.db*"):
+            path.unlink()
+        ground.overnight("rebuild")
+        ground.overnight("launch", "--wait", "--name", "new", "--", "true")
+        server.wait_for(2)
+        assert [heard["body"]["key"].split("-")[0] for heard in server.heard] == ["old", "new"]

@@ -67,7 +67,7 @@ class Rebuild:
         self._root = root
         self._layout = layout.Layout(str(root), str(attempts_home(root, state)))
         self._clock = clock
-        self._ledger = Ledger(store)
+        self._ledger = Ledger(store, telling=False)
         self.problems: list[str] = []
         self.campaigns: list[tuple[str, int]] = []  # (name, runs)
 
