@@ -17,15 +17,12 @@ OVERSEE_SECONDS = 1.0
 REVIVALS = 5  # in a row that may fail before a waiting client gives up
 _TAIL = 400  # story entries read at a look
 _ENDED = frozenset({"succeeded", "failed", "cancelled"})
-_MOVING = ("running", "verifying")
 
 
 def settled(report: "StatusReport") -> bool:
-    """Nothing can move without a person: the campaign has ended or is held, or it is paused and the last live
-    attempt has ended."""
-    if report.state == "paused":
-        return not any(report.counts.get(state) for state in _MOVING)
-    return report.state in _ENDED or report.state == "held"
+    """Nothing can move without a person: the campaign has ended, or it is paused and the last live attempt has ended,
+    or all that is left is held and no probe may let it go."""
+    return report.settled
 
 
 class Overseeing:

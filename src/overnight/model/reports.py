@@ -59,6 +59,31 @@ class Need(Struct, frozen=True):
     runs: tuple[str, ...] = ()
 
 
+class CauseReport(Struct, frozen=True):
+    """What several runs have in common, or may have: `proven` once three have shown it."""
+
+    failure_class: str = field(name="class")
+    about: str
+    message: str
+    runs: tuple[str, ...]  # that showed it; three prove it, no more are named
+    held: int  # runs that it holds
+    proven: bool
+    since: str | None
+    probe_at: str | None = None  # the next look whether it is cured; null: only a person lets it go
+    found: str = ""  # what the last look found
+
+
+class ScoutsReport(Struct, frozen=True):
+    """Nothing but scouts starts, since these runs failed alike before anything succeeded."""
+
+    failure_class: str = field(name="class")
+    message: str
+    runs: tuple[str, ...]
+    started: int
+    next_at: str
+    since: str
+
+
 class StatusReport(Struct, frozen=True):
     """One campaign."""
 
@@ -84,6 +109,9 @@ class StatusReport(Struct, frozen=True):
     ended_at: str | None = None
     deadline_at: str | None = None  # when the host is taken away
     next_after: str | None = None  # pass to --after for the next page
+    settled: bool = False  # nothing can move without a person
+    causes: tuple[CauseReport, ...] = ()
+    scouts: ScoutsReport | None = None
 
 
 class CampaignLine(Struct, frozen=True):

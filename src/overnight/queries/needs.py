@@ -9,9 +9,10 @@ from overnight.model.reports import Need, SupervisorReport
 from overnight.model.states import RunState
 from overnight.model.time import Moment, elapsed
 from overnight.ports import RunRef
+from overnight.queries import causes
 from overnight.queries.holder import boot_id
 from overnight.queries.slots import quarantined
-from overnight.queries.words import count, duration
+from overnight.queries.words import count, duration, sentence
 from overnight.store import StoreReader
 from overnight.store.reading import Setbacks, Tally
 
@@ -53,9 +54,11 @@ def needs(
     unfinished = sum(t.runs for t in tallies if t.state not in _ENDED)
     found = [*_of_the_supervisor(unfinished, supervisor), *_of_a_pause(campaign, tallies)]
     found += quarantined(campaign, os.environ)
+    found += causes.needs(campaign, at)
     for tally in tallies:
-        if tally.state == "held":
-            found.append(_held(store, campaign, tally))
+        in_common = sum(cause.size for cause in campaign.causes.values() if cause.name == tally.cause)
+        if tally.state == "held" and tally.runs > in_common:
+            found.append(_held(store, campaign, tally, tally.runs - in_common))
     found += _lost(store, campaign, tallies, at)
     found += [_failed(store, campaign, tally) for tally in failures(tallies)]
     return tuple(found)
@@ -83,14 +86,14 @@ def _of_a_pause(campaign: Campaign, tallies: list[Tally]) -> list[Need]:
     return [Need("the campaign is paused", why, f"overnight resume {campaign.id}")]
 
 
-def _held(store: StoreReader, campaign: Campaign, tally: Tally) -> Need:
+def _held(store: StoreReader, campaign: Campaign, tally: Tally, runs: int) -> Need:
     names = store.names(campaign.id, "held", tally.cause, _NAMED)
     run = store.run(RunRef(campaign.id, names[0])) if names else None
     known = CLASSES.get(tally.cause or "")
     why = (run.words if run else "") or (known.meaning if known else "held")
     if known is not None and known.remedy:
-        why += f". {_sentence(known.remedy)}"
-    what = f"{count(tally.runs, 'run')} {'is' if tally.runs == 1 else 'are'} held: {tally.cause}"
+        why += f". {sentence(known.remedy)}"
+    what = f"{count(runs, 'run')} {'is' if runs == 1 else 'are'} held: {tally.cause}"
     return Need(what, why, f"overnight resume {campaign.id}", tuple(names))
 
 
@@ -124,14 +127,10 @@ def _failed(store: StoreReader, campaign: Campaign, tally: Tally) -> Need:
     if len(why) > _SAID_SHOWN:
         why = why[:_SAID_SHOWN].rstrip() + "…"
     if known is not None and known.remedy:
-        why = f"{why.rstrip('.')}{'' if why.endswith('…') else '.'} {_sentence(known.remedy)}"
+        why = f"{why.rstrip('.')}{'' if why.endswith('…') else '.'} {sentence(known.remedy)}"
     look = name in _SEE_FIRST and names
     command = f"overnight logs {campaign.id} {names[0]}" if look else f"overnight retry {campaign.id} --class {name}"
     return Need(f"{count(tally.runs, 'run')} failed: {name}", why, command, tuple(names))
-
-
-def _sentence(words: str) -> str:
-    return words[:1].upper() + words[1:]
 
 
 # --- what was done without one -----------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from overnight.model.reports import (
 from overnight.model.run import Run
 from overnight.model.states import RunState
 from overnight.model.time import Moment
-from overnight.queries import needs
+from overnight.queries import causes, needs
 from overnight.queries.find import meant, record
 from overnight.queries.words import count, iso
 from overnight.store import StoreReader
@@ -53,6 +53,7 @@ def status(
         runs = runs[:asked]
         setbacks = store.setbacks(campaign)
         counts = _counts(tallies)
+        moment = at or needs.now()
         return StatusReport(
             campaign=campaign,
             state=found.state.value,
@@ -65,8 +66,8 @@ def status(
             path=os.path.join(root, "campaigns", campaign),
             manifest_sha256=found.sha256,
             revision=found.revision,
-            words=_words(found, counts),
-            needs=needs.needs(store, found, tallies, supervisor, at or needs.now()),
+            words=_words(found, counts, moment),
+            needs=needs.needs(store, found, tallies, supervisor, moment),
             did=needs.did(store, setbacks),
             warnings=_warnings(store, found),
             gpu_hours=_hours(useful=sum(t.useful for t in tallies), lost=sum(t.lost for t in tallies)),
@@ -76,6 +77,9 @@ def status(
             ended_at=iso(found.ended),
             deadline_at=iso(found.deadline),
             next_after=runs[-1].run_id if more and runs else None,
+            settled=causes.settled(found, counts),
+            causes=causes.reports(found),
+            scouts=causes.scouts(found),
         )
 
 
@@ -138,9 +142,10 @@ def _in_order(counts: dict[str, int]) -> dict[str, int]:
     return {state.value: counts[state.value] for state in RunState if counts.get(state.value)}
 
 
-def _words(campaign: Campaign, counts: dict[str, int]) -> str:
-    if campaign.words:
-        return campaign.words
+def _words(campaign: Campaign, counts: dict[str, int], at: Moment) -> str:
+    in_common = causes.words(campaign, counts, at)
+    if campaign.words or in_common:
+        return in_common or campaign.words
     total = sum(counts.values())
     ended = sum(counts.get(state, 0) for state in ("succeeded", "failed", "cancelled"))
     parts = ", ".join(f"{number} {state}" for state, number in counts.items())

@@ -9,7 +9,9 @@ from overnight.model.reports import AttemptReport, StoryLine, WhyReport
 from overnight.model.run import Attempt, Run
 from overnight.model.states import AttemptState, RunState
 from overnight.ports import RunRef
+from overnight.queries import causes
 from overnight.queries.find import one_run, record
+from overnight.queries.needs import now
 from overnight.queries.slots import quarantined
 from overnight.queries.words import count, iso
 from overnight.store import StoreReader
@@ -41,7 +43,8 @@ def why_campaign(store: StoreReader, campaign: str) -> WhyReport:
     with store.snapshot():
         found = record(store, campaign)
         counts = ", ".join(f"{n} {state}" for state, n in found.counts.items())
-        words = found.words or found.cancelling or (found.paused_why if found.paused else "")
+        paused = found.paused_why if found.paused else ""
+        words = found.words or found.cancelling or paused or causes.words(found, found.counts, now())
         entries = reversed(store.recent(campaign, _RECENT))
         return WhyReport(
             campaign=campaign,
@@ -56,13 +59,16 @@ def why_campaign(store: StoreReader, campaign: str) -> WhyReport:
 
 
 def _next_of_all(campaign: Campaign) -> str | None:
-    if campaign.paused or campaign.counts.get("held"):
+    if campaign.paused or campaign.hold is not None or campaign.counts.get("held"):
         return f"overnight resume {campaign.id}"
     aside = quarantined(campaign, os.environ)
     return aside[0].command if aside else None
 
 
 def _sentence(store: StoreReader, campaign: Campaign, run: Run) -> str:
+    if run.state == RunState.HELD and run.held_by:
+        more = causes.why_held(campaign, run.held_by, now())
+        return "; ".join(part for part in (run.words, more) if part)
     if run.state != RunState.PENDING:
         return run.words or run.state.value
     parts = [run.words] if run.words else []
@@ -70,6 +76,8 @@ def _sentence(store: StoreReader, campaign: Campaign, run: Run) -> str:
         parts.append(f"the campaign is paused ({campaign.paused_why or 'a person asked'})")
     elif campaign.cancelling:
         parts.append(campaign.cancelling)
+    elif campaign.hold is not None:
+        parts.append(causes.why_pending(campaign, now()))
     else:
         ahead = store.ahead(run)
         live = campaign.counts.get(RunState.RUNNING.value, 0)
@@ -100,8 +108,12 @@ def _remedy(run: Run) -> str:
 
 def _next(campaign: Campaign, run: Run) -> str | None:
     newest = run.attempt
+    if run.state == RunState.HELD and _proven(campaign, run):
+        return f"overnight resume {campaign.id}"
     if run.state == RunState.HELD:
         return f"overnight resume {campaign.id} {run.run_id}"
+    if run.state == RunState.PENDING and campaign.hold is not None:
+        return f"overnight resume {campaign.id}"
     if run.state == RunState.PENDING and campaign.paused:
         return f"overnight resume {campaign.id}"
     if run.state == RunState.PENDING and (aside := quarantined(campaign, os.environ)):
@@ -111,6 +123,11 @@ def _next(campaign: Campaign, run: Run) -> str | None:
     if newest is not None and newest.state == AttemptState.LOST:
         return f"overnight logs {campaign.id} {run.run_id}"
     return None
+
+
+def _proven(campaign: Campaign, run: Run) -> bool:
+    cause = campaign.causes.get(run.held_by)
+    return cause is not None and cause.held is not None
 
 
 def _attempt(attempt: Attempt) -> AttemptReport:

@@ -27,3 +27,8 @@ def duration(seconds: float) -> str:
         return f"{whole // 3600} h" + (f" {rest} min" if rest else "")
     rest = whole % 86_400 // 3600
     return f"{whole // 86_400} d" + (f" {rest} h" if rest else "")
+
+
+def sentence(words: str) -> str:
+    """With a capital letter."""
+    return words[:1].upper() + words[1:]
