@@ -34,6 +34,7 @@ def campaign(policy: Policy) -> Campaign:
     return Campaign("c-1", "c", "0" * 64, moment(0), policy, "/", devices=DEVICES)
 
 
+keys = st.sampled_from(["", "auth:x", "network:x"])
 numbers = st.floats(0, 1e6)
 maybe_numbers = st.none() | numbers
 slots = st.sampled_from([Slot("cpu:0"), Slot("gpu:0", ("GPU-0",), ("0",)), Slot("gpu:1", ("GPU-1",), ("1",))])
@@ -69,7 +70,10 @@ def any_event(newest: int, at: Moment) -> st.SearchStrategy[e.Event]:
         st.builds(e.RetryRequested, now, by, st.booleans()),
         st.builds(e.ResumeRequested, now, by),
         st.builds(e.PauseRequested, now, by),
-        st.builds(e.HoldRequested, now, st.just("auth"), words),
+        st.builds(e.HoldRequested, now, st.just("auth"), words, keys),
+        st.builds(e.CauseCured, now, keys, words),
+        st.builds(e.JudgementDue, now, keys),
+        st.builds(e.SlotQuarantined, now, slots),
         st.builds(e.LimitsAmended, now, st.just(2)),
         st.builds(e.RunFaulted, now, words),
         st.builds(e.RunFinished, now, epoch),
@@ -95,7 +99,10 @@ def one_of_each(newest: int, at: Moment) -> list[e.Event]:
     return [
         e.RunPlanned(at, n + 1, Slot("gpu:0"), 1), e.RetryDue(at), e.CancelRequested(at, "ann"),
         e.RetryRequested(at, "ann"), e.ResumeRequested(at, "ann"), e.PauseRequested(at, "ann"),
-        e.HoldRequested(at, "auth", "no"), e.LimitsAmended(at, 2), e.RunFaulted(at, "x"), e.RunFinished(at, 1),
+        e.HoldRequested(at, "auth", "no"), e.HoldRequested(at, "auth", "no", "auth:x"),
+        e.CauseCured(at, "auth:x", "yes"),
+        e.JudgementDue(at, "auth:x"), e.SlotQuarantined(at, Slot("gpu:0", ("GPU-0",), ("0",))),
+        e.LimitsAmended(at, 2), e.RunFaulted(at, "x"), e.RunFinished(at, 1),
         e.SetAsideDone(at, 1), e.AttemptQueued(at, n, "j"), e.AttemptStarting(at, n),
         e.AttemptStarted(at, n, PROCESS, at), e.AttemptNeverBegan(at, n, "x"),
         e.AttemptEnded(at, n, ExitRecord(code=1, seconds=1.0)),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from naive import stepped
 from run_events import POLICIES, any_event, campaign, moment, one_of_each, vitals
 
-from overnight.core import moves
+from overnight.core import holding, moves
 from overnight.core.result import IllegalEvent
 from overnight.core.step import step
 from overnight.core.tables import ATTEMPT_MOVES, DISCHARGES, IN_RUN, OLD_ATTEMPT, RUN_MOVES, Ignore, Move
@@ -22,6 +22,7 @@ from overnight.model.run import Run, Slot, Vitals
 from overnight.model.states import AttemptState, RunState
 
 CAMPAIGN = campaign(POLICIES[0])
+HANDLERS_IN = {moves.__name__, holding.__name__}
 EVENT_TYPES = frozenset(get_args(Event))
 
 
@@ -102,7 +103,8 @@ def test_every_move_has_a_handler_and_every_handler_a_move() -> None:
         for cell in row.values()
         if isinstance(cell, Move)
     }
-    defined = {name for name, value in vars(moves).items() if getattr(value, "__module__", "") == moves.__name__}
+    handlers = vars(moves) | vars(holding)
+    defined = {name for name, value in handlers.items() if getattr(value, "__module__", "") in HANDLERS_IN}
     assert named == {name for name in defined if not name.startswith("_")}
 
 

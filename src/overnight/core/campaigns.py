@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from overnight.core import causes, scouts
+from overnight.core import causes, hardware, scouts
 from overnight.core.limits import QUIET_PHASE_FACTOR
-from overnight.core.result import Failed, Finished, Lesson, Overcome, QuietPhase, Rooted, Shown
+from overnight.core.result import Failed, Finished, Lesson, Overcome, QuietPhase, Rooted, Shown, Struck
 from overnight.model.campaign import Campaign
 from overnight.model.codec import replace
 from overnight.model.states import CampaignState, RunState
@@ -62,6 +62,8 @@ def learn(campaign: Campaign, lesson: Lesson) -> tuple[Campaign, str | None]:
             return causes.overcome(campaign, lesson)
         case Rooted():
             return scouts.rooted(campaign, lesson)
+        case Struck():
+            return hardware.struck(campaign, lesson), None
         case QuietPhase(run_id):
             if campaign.quiet_factor > 1:
                 return campaign, None

@@ -2,14 +2,14 @@
 
 import re
 
-from overnight.core import causes, deadline, ending, limits, retry, scouts
+from overnight.core import causes, deadline, ending, hardware, limits, retry, scouts
 from overnight.core.result import Failed, Finished, Lesson, Overcome, QuietPhase, Rooted, Shown
 from overnight.model.campaign import Campaign
 from overnight.model.classes import ATTEMPT_CEILING, Classification
 from overnight.model.codec import Struct, replace
 from overnight.model.events import AttemptVerified, LimitReached
 from overnight.model.policy import AUTO
-from overnight.model.run import Attempt, Run, Vitals
+from overnight.model.run import Attempt, Run, Slot, Vitals
 from overnight.model.states import EndedBy, RunState
 from overnight.model.time import Moment
 
@@ -27,6 +27,7 @@ class Verdict(Struct, frozen=True):
     delay: float = 0.0
     lessons: tuple[Lesson, ...] = ()
     held_by: str = ""  # key of the shared cause, of a held run
+    quarantine: tuple[Slot, str] | None = None  # a GPU that is to be given to nobody, and why
 
 
 def of_limit(event: LimitReached) -> tuple[EndedBy, str, str]:
@@ -79,7 +80,13 @@ def verdict(run: Run, campaign: Campaign, event: AttemptVerified) -> Verdict:
         return Verdict(run, RunState.PENDING, "stopped", "ended by a request nobody remembers; it goes on")
     if found.name == "cancelled":  # whoever took the job out of its batch system meant this run
         return Verdict(replace(run, failure=None), RunState.CANCELLED, "cancelled", f"cancelled: {found.message}")
-    return _failed(run, campaign, attempt, found, event.at, event.roll)
+    if found.name != "gpu.hardware":
+        return _failed(run, campaign, attempt, found, event.at, event.roll)
+    verdict_ = _failed(run, campaign, attempt, found, event.at, event.roll)
+    lessons = (*verdict_.lessons, hardware.lesson_of(run.run_id, attempt))
+    aside = hardware.to_quarantine(campaign, run.run_id, attempt, found)
+    words = verdict_.words if aside is None else f"{verdict_.words}; {aside[0].name} is quarantined"
+    return replace(verdict_, lessons=lessons, quarantine=aside, words=words)
 
 
 def _succeeded(run: Run, campaign: Campaign, attempt: Attempt, at: Moment) -> Verdict:

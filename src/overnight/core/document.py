@@ -3,9 +3,17 @@
 import sys
 from collections.abc import Iterable, Mapping
 
-from overnight.core import moves
+from overnight.core import holding, moves
 from overnight.core.tables import ATTEMPT_MOVES, DISCHARGES, IN_RUN, OLD_ATTEMPT, RUN_MOVES, Cell, Ignore, Move
-from overnight.model.effects import FinishRun, SetAside, SetBound, StartAttempt, StopAttempt, VerifyAttempt
+from overnight.model.effects import (
+    FinishRun,
+    QuarantineSlot,
+    SetAside,
+    SetBound,
+    StartAttempt,
+    StopAttempt,
+    VerifyAttempt,
+)
 from overnight.model.states import AttemptState, EndedBy, RunState
 
 _HEAD = """\
@@ -14,8 +22,8 @@ _HEAD = """\
 Generated from the tables by `python -m overnight.core.document`; do not edit.
 
 A run is a row of the manifest; an attempt is one execution of it, numbered from 1. Every event is either a *move*
-(named below by the function of `core.moves` that makes it), *ignored* for the reason given, or an *error*: then
-nothing changes but that this one run is held, with its story, until a person says `resume`.
+(named below by the function of `core.moves` or `core.holding` that makes it), *ignored* for the reason given, or an
+*error*: then nothing changes but that this one run is held, with its story, until a person says `resume`.
 """
 
 _SEEN_BY_RUN = """\
@@ -44,7 +52,7 @@ _TOGETHER = """\
 A run that has no attempt yet may be in any state but `running` and `verifying`.
 """
 
-_EFFECTS = (StartAttempt, StopAttempt, SetBound, VerifyAttempt, FinishRun, SetAside)
+_EFFECTS = (QuarantineSlot, StartAttempt, StopAttempt, SetBound, VerifyAttempt, FinishRun, SetAside)
 
 
 def page() -> str:
@@ -73,9 +81,8 @@ def _moves_table() -> str:
         for cell in row.values()
         if isinstance(cell, Move)
     }
-    return "## The moves\n\n" + _table(
-        ("move", "what happens"), ((f"`{n}`", _first_line(getattr(moves, n))) for n in names)
-    )
+    handlers = vars(moves) | vars(holding)
+    return "## The moves\n\n" + _table(("move", "what happens"), ((f"`{n}`", _first_line(handlers[n])) for n in names))
 
 
 def _events(

@@ -2,15 +2,30 @@
 
 import re as _re
 
-from overnight.core import deadline as _deadline
 from overnight.core import decide as _decide
 from overnight.core import limits as _limits
-from overnight.core.result import Failed, Step
+from overnight.core.moving import end as _end
+from overnight.core.moving import into as _into
+from overnight.core.moving import newest as _newest
+from overnight.core.moving import noting as _noting
+from overnight.core.moving import owing as _owing
+from overnight.core.moving import stop as _stop
+from overnight.core.moving import uncounted as _uncounted
+from overnight.core.moving import with_attempt as _with_attempt
 from overnight.core.result import IllegalEvent as _IllegalEvent
+from overnight.core.result import Step
 from overnight.model import events as _e
 from overnight.model.campaign import Campaign
 from overnight.model.codec import replace
-from overnight.model.effects import Effect, FinishRun, SetAside, SetBound, StartAttempt, StopAttempt, VerifyAttempt
+from overnight.model.effects import (
+    FinishRun,
+    QuarantineSlot,
+    SetAside,
+    SetBound,
+    StartAttempt,
+    StopAttempt,
+    VerifyAttempt,
+)
 from overnight.model.events import Event
 from overnight.model.run import Attempt, Budget, Run, Wish
 from overnight.model.states import AttemptState, EndedBy, RunState
@@ -19,46 +34,8 @@ from overnight.model.time import Moment, after
 # Never-begun attempts in a row before a start is tried with a pause, and before it is our fault.
 _NEVER_BEGAN_PAUSE = 3
 _NEVER_BEGAN_HELD = 30
+_KEPT = StopAttempt | SetAside | QuarantineSlot  # owed even by a run that we failed with
 _GLOB = _re.compile(r"[*?\[]")
-
-
-def _into(run: Run, state: RunState, at: Moment, cause: str, words: str) -> Run:
-    return replace(run, state=state, cause=cause, words=words, changed=at, due=None, held_by="")
-
-
-def _with_attempt(run: Run, attempt: Attempt) -> Run:
-    return replace(run, attempts=(*run.attempts[:-1], attempt))
-
-
-def _noting(run: Run, cause: str, words: str) -> Run:
-    """What its attempt is about; a held run goes on saying why it is held."""
-    return run if run.state == RunState.HELD else replace(run, cause=cause, words=words)
-
-
-def _newest(run: Run) -> Attempt:
-    attempt = run.attempt
-    assert attempt is not None  # the tables name attempt moves only where there is one
-    return attempt
-
-
-def _owing(run: Run, *effects: Effect) -> tuple[Run, tuple[Effect, ...]]:
-    new = tuple(effect for effect in effects if effect not in run.owed)
-    return replace(run, owed=run.owed + new), effects
-
-
-def _stop(run: Run, campaign: Campaign, by: EndedBy, name: str | None, words: str, *, evidence: bool) -> Step:
-    """Begin to end the newest attempt. A lost one stays lost, with the wish noted."""
-    attempt = _newest(run)
-    state = attempt.state if attempt.state == AttemptState.LOST else AttemptState.STOPPING
-    attempt = replace(attempt, state=state, stop=by, stop_class=name, stop_words=words)
-    run = _noting(_with_attempt(run, attempt), by.value, words)
-    run, effects = _owing(run, StopAttempt(attempt.n, campaign.policy.limits.grace, evidence))
-    return Step(run, effects, words=words)
-
-
-def _end(run: Run, state: RunState, at: Moment, cause: str, words: str) -> Step:
-    run, effects = _owing(_into(run, state, at, cause, words), FinishRun(run.epoch))
-    return Step(run, effects, words=words)
 
 
 # --- of the run --------------------------------------------------------------------------------------------
@@ -167,57 +144,6 @@ def paused(run: Run, campaign: Campaign, event: Event) -> Step:
     return _stop(run, campaign, EndedBy.PAUSE, None, f"{event.by} paused the campaign now", evidence=False)
 
 
-def held(run: Run, campaign: Campaign, event: Event) -> Step:
-    """It waits for a person or a cure."""
-    assert isinstance(event, _e.HoldRequested)
-    if event.key:
-        run = _uncounted(run)
-    run = replace(_into(run, RunState.HELD, event.at, event.cause, event.words), held_by=event.key)
-    return Step(run, words=event.words)
-
-
-def held_on(run: Run, campaign: Campaign, event: Event) -> Step:
-    """It waited for judgement, and the cause is proven now."""
-    assert isinstance(event, _e.HoldRequested)
-    if not event.key or run.held_by != event.key:
-        return Step(run, ignored="it is held already, for another reason")
-    return Step(replace(run, words=event.words), words=event.words)
-
-
-def cured(run: Run, campaign: Campaign, event: Event) -> Step:
-    """The cause that held it is let go: it goes on, its proving attempt uncounted."""
-    assert isinstance(event, _e.CauseCured)
-    if run.held_by != event.key:
-        return Step(run, ignored="another cause holds it")
-    return Step(_into(_uncounted(run), RunState.PENDING, event.at, "cured", event.words), words=event.words)
-
-
-def judged(run: Run, campaign: Campaign, event: Event) -> Step:
-    """No other run showed its cause, and none is left that could: it has failed by itself."""
-    assert isinstance(event, _e.JudgementDue)
-    found = None if run.attempt is None else run.attempt.classification
-    if run.held_by != event.key or found is None:
-        return Step(run, ignored="no judgement waits for it")
-    run = replace(_with_attempt(run, replace(_newest(run), counted=True)), failure=found)
-    words = f"{found.name}: {found.message}; too few other runs have met it, and none is left that could"
-    step = _end(run, RunState.FAILED, event.at, found.name, words)
-    return Step(step.run, step.effects, (Failed(run.run_id),), step.words)
-
-
-def _uncounted(run: Run) -> Run:
-    """What a shared cause cost it is given back: the attempt, and the time that its outage has lasted."""
-    budget = replace(run.budget, outage_since=None)
-    if run.attempt is None:
-        return run
-    return _with_attempt(replace(run, budget=budget), replace(run.attempt, counted=False))
-
-
-def held_for_deadline(run: Run, campaign: Campaign, event: Event) -> Step:
-    """The host is taken away before it could reach anything worth keeping: whoever brings another lets it go on."""
-    assert isinstance(event, _e.DeadlineReached)
-    return Step(_into(run, RunState.HELD, event.at, _deadline.CAUSE, event.words), words=event.words)
-
-
 def stopped_for_deadline(run: Run, campaign: Campaign, event: Event) -> Step:
     """Its attempt gets TERM and its grace while the host is still there."""
     assert isinstance(event, _e.DeadlineReached)
@@ -239,7 +165,7 @@ def faulted(run: Run, campaign: Campaign, event: Event) -> Step:
     """Our own fault: this run is held with its story, and owes nothing until a person lets it go on."""
     assert isinstance(event, _e.RunFaulted)
     words = f"Overnight failed with this run: {event.problem}"
-    run = replace(run, owed=tuple(effect for effect in run.owed if isinstance(effect, StopAttempt | SetAside)))
+    run = replace(run, owed=tuple(effect for effect in run.owed if isinstance(effect, _KEPT)))
     return Step(_into(run, RunState.HELD, event.at, "internal", words), words=words)
 
 
@@ -393,4 +319,8 @@ def verified(run: Run, campaign: Campaign, event: Event) -> Step:
         step = Step(run, words=verdict.words)
     else:
         step = _end(run, verdict.state, event.at, verdict.cause, verdict.words)
-    return Step(step.run, step.effects, verdict.lessons, step.words)
+    run, effects = step.run, step.effects
+    if verdict.quarantine is not None:
+        run, more = _owing(run, QuarantineSlot(*verdict.quarantine))
+        effects = (*effects, *more)
+    return Step(run, effects, verdict.lessons, step.words)

@@ -6,6 +6,7 @@ from overnight.core.campaigns import OVER
 from overnight.core.causes import what
 from overnight.model.campaign import Campaign
 from overnight.model.classes import CLASSES
+from overnight.model.effects import QuarantineSlot
 from overnight.model.notices import Notice, NoticeKind, NoticeText, Telling, Untelling
 from overnight.model.run import Run
 from overnight.model.states import AttemptState, CampaignState, RunState
@@ -22,7 +23,8 @@ Word = Telling | Untelling
 
 def of_run(before: Run, now: Run) -> list[Word]:
     """What a run's move means for a person. Held for a cause that several runs share is told by whoever holds it."""
-    words: list[Word] = []
+    words: list[Word] = [_of_gpu(now, effect) for effect in now.owed
+                         if isinstance(effect, QuarantineSlot) and effect not in before.owed]  # fmt: skip
     was, is_ = _cause(before), _cause(now)
     if was == is_:
         return words
@@ -31,6 +33,12 @@ def of_run(before: Run, now: Run) -> list[Word]:
     if is_ is not None:
         words.append(_telling(now, is_))
     return words
+
+
+def _of_gpu(run: Run, effect: QuarantineSlot) -> Telling:
+    entry = effect.slot.name.partition(":")[2]
+    return Telling(run.campaign, f"quarantine:{effect.slot.name}", NoticeKind.NEEDS_YOU, f"GPU {entry} is quarantined",
+                   f"{effect.why}. The rest go on", f"overnight slots release {entry}")  # fmt: skip
 
 
 def _cause(run: Run) -> str | None:

@@ -61,7 +61,14 @@ class Overcome(Struct, frozen=True):
     began: Moment | None = None
 
 
-Lesson = QuietPhase | Finished | Failed | Shown | Rooted | Overcome
+class Struck(Struct, frozen=True):
+    """Lesson: an attempt failed by the hardware of these GPUs (lock keys). `attempt` names it: `r7 #2`."""
+
+    attempt: str
+    keys: tuple[str, ...]
+
+
+Lesson = QuietPhase | Finished | Failed | Shown | Rooted | Overcome | Struck
 
 
 class Step(Struct, frozen=True):

@@ -144,6 +144,14 @@ def _class_says_no(
     return None
 
 
+def waits_for_another(campaign: Campaign, run: Run, now: Moment) -> bool:
+    """Whether a run that avoids the free slots rather waits for others, which are taken: as long as the longest
+    backoff, if there are any."""
+    if run.changed is None or not run.avoid or elapsed(run.changed, now) >= campaign.policy.retry.backoff.max:
+        return False
+    return _elsewhere(campaign, run, run.avoid[-1])
+
+
 def _elsewhere(campaign: Campaign, run: Run, slot: str) -> bool:
     """Whether some slot is left when all suspect ones are avoided. `--slots` says how many attempts run side by
     side, not on how many GPUs they may; a share is as suspect as its whole GPU."""

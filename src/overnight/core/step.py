@@ -2,17 +2,20 @@
 
 from collections.abc import Callable
 
-from overnight.core import moves
+from overnight.core import holding, moves
 from overnight.core.result import IllegalEvent, Step
 from overnight.core.tables import ATTEMPT_MOVES, DISCHARGES, OLD_ATTEMPT, RUN_MOVES, Ignore
 from overnight.model.campaign import Campaign
 from overnight.model.codec import replace
-from overnight.model.effects import Effect
+from overnight.model.effects import Effect, QuarantineSlot
 from overnight.model.events import Event, OfAttempt
 from overnight.model.run import Run
 
 _HANDLERS: dict[str, Callable[[Run, Campaign, Event], Step]] = {
-    name: function for name, function in vars(moves).items() if callable(function) and not name.startswith("_")
+    name: function
+    for module in (moves, holding)
+    for name, function in vars(module).items()
+    if callable(function) and not name.startswith("_")
 }
 
 
@@ -49,4 +52,6 @@ def _is_result(effect: Effect, kinds: tuple[str, ...], event: Event) -> bool:
         return False
     if isinstance(event, OfAttempt):
         return getattr(effect, "n", None) == event.n
+    if isinstance(effect, QuarantineSlot):
+        return effect.slot == getattr(event, "slot", None)
     return getattr(effect, "epoch", None) == getattr(event, "epoch", None)

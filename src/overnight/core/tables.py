@@ -66,6 +66,7 @@ RUN_MOVES: Mapping[type, Mapping[R | A, Cell]] = {
         Move("faulted"), R, succeeded=Move("faulted_late"), failed=Move("faulted_late"), cancelled=Move("faulted_late"),
     ),
     e.RunFinished: _row(Move("discharged"), R),
+    e.SlotQuarantined: _row(Move("discharged"), R),
     e.SetAsideDone: _row(Move("discharged"), R),
 }  # fmt: skip
 """(event, run state) of everything that is said of a run."""
@@ -111,6 +112,7 @@ DISCHARGES: Mapping[type, tuple[str, ...]] = {
     e.AttemptVerified: ("VerifyAttempt",),
     e.RunFinished: ("FinishRun",),
     e.SetAsideDone: ("SetAside",),
+    e.SlotQuarantined: ("QuarantineSlot",),
 }
 """Which owed effects an event is the result of (of the attempt or epoch that it names)."""
 

@@ -84,6 +84,7 @@ class Campaign(Struct, frozen=True):
     causes: dict[str, Cause] = field(default_factory=dict)
     roots: dict[str, Root] = field(default_factory=dict)
     hold: Hold | None = None
+    hardware: dict[str, tuple[str, ...]] = field(default_factory=dict)  # GPU (lock key): attempts that broke on it
     proven: bool = False  # a run succeeded, or got well past where others failed: no scouts any more
 
     @property

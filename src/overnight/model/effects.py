@@ -5,6 +5,7 @@ what is still owed. Each says how it survives being done twice.
 """
 
 from overnight.model.codec import Struct
+from overnight.model.slot import Slot
 
 
 class _Effect(Struct, frozen=True, tag=True):
@@ -54,4 +55,11 @@ class SetAside(_Effect, frozen=True):
     scratch: bool
 
 
-Effect = StartAttempt | StopAttempt | SetBound | VerifyAttempt | FinishRun | SetAside
+class QuarantineSlot(_Effect, frozen=True):
+    """Give the GPU to nobody of this host any more. Twice: the first reason stays."""
+
+    slot: Slot
+    why: str
+
+
+Effect = QuarantineSlot | StartAttempt | StopAttempt | SetBound | VerifyAttempt | FinishRun | SetAside

@@ -100,6 +100,12 @@ class RunFinished(_Event, frozen=True):
     epoch: int
 
 
+class SlotQuarantined(_Event, frozen=True):
+    """The GPU is given to nobody any more."""
+
+    slot: Slot
+
+
 class SetAsideDone(_Event, frozen=True):
     """What an earlier epoch left has been moved out of the way."""
 
@@ -199,6 +205,7 @@ RunEvent = (
     | RunFaulted
     | RunFinished
     | SetAsideDone
+    | SlotQuarantined
 )
 AttemptEvent = (
     AttemptQueued

@@ -4,16 +4,9 @@ from overnight.model.classes import Classification
 from overnight.model.codec import Struct, field
 from overnight.model.effects import Effect
 from overnight.model.policy import RowPolicy
+from overnight.model.slot import Slot as Slot
 from overnight.model.states import ENDED, LIVE, AttemptState, EndedBy, RunState
 from overnight.model.time import Moment
-
-
-class Slot(Struct, frozen=True):
-    """A GPU set or CPU share of a host. `keys` name its lock files; `gpu_ids` go to CUDA_VISIBLE_DEVICES."""
-
-    name: str  # `gpu:0,1` or `cpu:0`
-    keys: tuple[str, ...] = ()
-    gpu_ids: tuple[str, ...] = ()
 
 
 class StopCommand(Struct, frozen=True):

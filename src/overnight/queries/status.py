@@ -17,6 +17,7 @@ from overnight.model.states import RunState
 from overnight.model.time import Moment
 from overnight.queries import causes, needs
 from overnight.queries.find import meant, record
+from overnight.queries.slots import quarantined
 from overnight.queries.words import count, iso
 from overnight.store import StoreReader
 from overnight.store.reading import Tally
@@ -77,7 +78,7 @@ def status(
             ended_at=iso(found.ended),
             deadline_at=iso(found.deadline),
             next_after=runs[-1].run_id if more and runs else None,
-            settled=causes.settled(found, counts),
+            settled=causes.settled(found, counts) or _nowhere_to_run(found, counts),
             causes=causes.reports(found),
             scouts=causes.scouts(found),
         )
@@ -152,6 +153,13 @@ def _words(campaign: Campaign, counts: dict[str, int], at: Moment) -> str:
     if ended == total:
         return f"all {count(total, 'run')} ended: {parts}" if total else "it has no runs"
     return f"{ended} of {count(total, 'run')} ended: {parts}"
+
+
+def _nowhere_to_run(campaign: Campaign, counts: dict[str, int]) -> bool:
+    """Every GPU of it is quarantined, and nothing of it is at work."""
+    if not campaign.devices or counts.get(RunState.RUNNING.value) or counts.get(RunState.VERIFYING.value):
+        return False
+    return len(quarantined(campaign, os.environ)) == len(campaign.devices)
 
 
 def _warnings(store: StoreReader, campaign: Campaign) -> tuple[str, ...]:

@@ -7,7 +7,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from overnight.manifest import UnknownPlaceholder
-from overnight.model.effects import Effect, FinishRun, SetAside, SetBound, StartAttempt, StopAttempt, VerifyAttempt
+from overnight.model.effects import (
+    Effect,
+    FinishRun,
+    QuarantineSlot,
+    SetAside,
+    SetBound,
+    StartAttempt,
+    StopAttempt,
+    VerifyAttempt,
+)
 from overnight.model.events import (
     AttemptEnded,
     AttemptVerified,
@@ -16,6 +25,7 @@ from overnight.model.events import (
     RunFaulted,
     RunFinished,
     SetAsideDone,
+    SlotQuarantined,
 )
 from overnight.model.run import ExitRecord, Run
 from overnight.model.time import Moment
@@ -103,6 +113,8 @@ class Dispatch:
             case FinishRun():
                 finish = orders.finish(run, campaign, ledger.spec(ref))
                 return lambda: files.finish(finish)
+            case QuarantineSlot(slot, why):
+                return lambda: executor.quarantine(slot, why)
             case SetAside(epoch, scratch):
                 run_dir = orders.run_dir(ref)
                 return lambda: files.set_aside(run_dir, epoch, scratch)
@@ -159,6 +171,8 @@ class Dispatch:
                 return ref, RunFinished(now, epoch)
             case SetAside(epoch):
                 return ref, SetAsideDone(now, epoch)
+            case QuarantineSlot(slot):
+                return ref, SlotQuarantined(now, slot)
         return None
 
     def _problem(
@@ -170,7 +184,7 @@ class Dispatch:
             if isinstance(effect, StartAttempt):
                 record = ExitRecord(error=words, error_kind="prepare", errno=problem.errno)
                 return ref, AttemptEnded(now, effect.n, record)
-            if isinstance(effect, FinishRun | SetAside | SetBound | VerifyAttempt):
+            if isinstance(effect, FinishRun | SetAside | SetBound | VerifyAttempt | QuarantineSlot):
                 # The ground is bad, not the run: what is owed stays owed.
                 self._again.append((now.mono + FINISH_AGAIN, ref, effect))
                 return None

@@ -4,14 +4,15 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from overnight.core import plan, scouts
+from overnight.core import plan, retry, scouts
 from overnight.model.campaign import Campaign
 from overnight.model.codec import replace
 from overnight.model.events import RunPlanned
+from overnight.model.manifest import RunSpec
 from overnight.model.policy import CodeIdentity
 from overnight.model.run import Run
 from overnight.model.time import Moment, elapsed
-from overnight.ports import Busy, CodeWatch, RunRef
+from overnight.ports import Busy, CodeWatch, Placement, RunRef
 from overnight.supervisor.cures import awaits_code, changed_code
 from overnight.supervisor.dispatch import Dispatch
 from overnight.supervisor.ledger import Ledger
@@ -24,6 +25,7 @@ CODE_FRESH = 5.0  # seconds: no attempt starts on an older look at the code
 CODE_AHEAD = 2.5  # while starts go on, the next look is taken this early
 CODE_REVISIONS = 40  # of a campaign; changed code makes no more after that
 CODE_AWAITED = 60.0  # where changed code would let something go, it is looked at this often
+PASSED_OVER = 8  # runs that wait for another slot than the free ones, until nothing is tried for a second
 SCOUT_SAMPLE = 200  # runs of a queue that a scout is chosen from
 SLOT_AGAIN = 1.0  # seconds until a taken slot is tried again
 
@@ -74,47 +76,79 @@ class Planner:
 
     def _start_one(self, campaign_id: str, now: Moment) -> bool:
         ledger = self._ledger
-        campaign = ledger.campaigns[campaign_id]
-        entry = ledger.next_queued(campaign_id) if campaign.hold is None else self._scout(campaign)
-        if entry is None:
-            return False
-        ref, run = entry
-        executor = self._dispatch.executor(campaign_id)
+        passed_over: list[Run] = []
+        try:
+            while True:
+                campaign = ledger.campaigns[campaign_id]
+                entry = ledger.next_queued(campaign_id) if campaign.hold is None else self._scout(campaign)
+                if entry is None:
+                    if passed_over:
+                        self._blocked[campaign_id] = now.mono + SLOT_AGAIN
+                    return False
+                ref, run = entry
+                placement = self._place(run, campaign, now)
+                if not isinstance(placement, Busy):
+                    return self._start(ref, run, placement, now)
+                passed_over.append(run)
+                # Only suspect slots are free for it, and it waits for another: they are good enough for the next.
+                if not placement.only_avoided or len(passed_over) >= PASSED_OVER or campaign.hold is not None:
+                    self._wait(campaign, placement, now)
+                    return False
+        finally:
+            for run in passed_over:
+                ledger.requeue(run)
+
+    def _place(self, run: Run, campaign: Campaign, now: Moment) -> Placement | Busy:
+        executor = self._dispatch.executor(campaign.id)
         request = self._orders.slot(run, campaign)
         placement = executor.acquire(request)
-        if isinstance(placement, Busy) and placement.only_avoided:
-            placement = executor.acquire(replace(request, avoid=()))
-        if isinstance(placement, Busy):
-            ledger.requeue(run)
-            self._blocked[campaign_id] = now.mono + SLOT_AGAIN
-            if self.busy.get(campaign_id) != placement.words:
-                self.busy[campaign_id] = placement.words
-                ledger.put(replace(campaign, words=f"waiting for a slot: {placement.words}"))
-            return False
-        if self.busy.pop(campaign_id, None) is not None:
-            ledger.put(replace(campaign, words=""))
+        if not isinstance(placement, Busy) or not placement.only_avoided:
+            return placement
+        return (
+            placement if retry.waits_for_another(campaign, run, now) else executor.acquire(replace(request, avoid=()))
+        )
+
+    def _wait(self, campaign: Campaign, busy: Busy, now: Moment) -> None:
+        self._blocked[campaign.id] = now.mono + SLOT_AGAIN
+        if self.busy.get(campaign.id) != busy.words:
+            self.busy[campaign.id] = busy.words
+            self._ledger.put(replace(campaign, words=f"waiting for a slot: {busy.words}"))
+
+    def _start(self, ref: RunRef, run: Run, placement: Placement, now: Moment) -> bool:
+        campaign = self._ledger.campaigns[ref.campaign]
+        if self.busy.pop(campaign.id, None) is not None:
+            campaign = replace(campaign, words="")
+            self._ledger.put(campaign)
         n = run.attempts[-1].n + 1 if run.attempts else 1
         event = RunPlanned(now, n, placement.slot, campaign.revision, campaign.code, placement.port)
-        step = ledger.apply(ref, event)
+        step = self._ledger.apply(ref, event)
         if step is None or step.ignored is not None or step.run.attempt is None or not step.run.attempt.live:
-            executor.release(placement.slot)
+            self._dispatch.executor(campaign.id).release(placement.slot)
         elif campaign.hold is not None:
-            self._scouting(campaign_id, run, now)
+            self._scouting(campaign.id, run, now)
         return True
 
     def _scout(self, campaign: Campaign) -> tuple[RunRef, Run] | None:
         """Of the runs that wait (of very many, a sample) the one that differs most from those that failed."""
         ledger = self._ledger
-        failed = [ledger.spec(RunRef(campaign.id, run_id)) for run_id in scouts.failed_runs(campaign)]
+        named = (self._spec(RunRef(campaign.id, run_id)) for run_id in scouts.failed_runs(campaign))
+        failed = [spec for spec in named if spec is not None]
         rows, places = [], []
         for position in ledger.queued_positions(campaign.id, SCOUT_SAMPLE):
             run = ledger.at(campaign.id, position)
-            if run is not None:
-                rows.append(ledger.spec(RunRef(campaign.id, run.run_id)))
+            spec = None if run is None else self._spec(RunRef(campaign.id, run.run_id))
+            if spec is not None:
+                rows.append(spec)
                 places.append(position)
         if not rows:
             return ledger.next_queued(campaign.id)
         return ledger.take_queued(campaign.id, places[scouts.most_different(rows, failed)])
+
+    def _spec(self, ref: RunRef) -> RunSpec | None:
+        try:
+            return self._ledger.spec(ref)
+        except (KeyError, ValueError):  # a record that cannot be read is that run's own trouble
+            return None
 
     def _scouting(self, campaign_id: str, run: Run, now: Moment) -> None:
         campaign = scouts.started(self._ledger.campaigns[campaign_id], now)

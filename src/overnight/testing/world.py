@@ -17,10 +17,12 @@ SHELL = Shell(env={"PATH": "/bin"}, cwd="/nowhere", umask=0o022)
 CLASS_OF_EXIT = {
     0: "none", 1: "code", 2: "config", 3: "network", 4: "nccl.timeout", 5: "oom.gpu", 6: "unknown", 7: "auth",
     8: "data.missing", 9: "disk.full", 10: "import", 11: "gpu.driver", 12: "gpu.hardware", 13: "auth",
+    14: "gpu.hardware",
 }  # fmt: skip
 """What a scripted attempt's exit code means to `ScriptedExaminer`."""
 ABOUT_EXIT = {3: "hub.example", 7: "hub.example", 8: "/data/set", 9: "/data", 10: "no module named x", 13: "aws"}
 """And what that is about."""
+MESSAGE_OF_EXIT = {14: "NVRM: Xid (PCI:0000:3b:00): 79, GPU has fallen off the bus."}
 
 
 def frozen(
@@ -54,14 +56,15 @@ class ScriptedExaminer:
         if look.mark is not None:
             first = vitals.first_step if vitals.first_step is not None else (look.first or look.mark).step
             vitals = replace(vitals, marked=True, first_step=first, step=look.mark.step, total=look.mark.total)
-        name, about = ending.stop_class(attempt), ""
+        name, about, message = ending.stop_class(attempt), "", ""
         if name is None:
             record = attempt.exit
             if record is None or record.code is None or not record.recorded:
                 name = "unknown"
             else:
                 name, about = CLASS_OF_EXIT.get(record.code, "unknown"), ABOUT_EXIT.get(record.code, "")
-        return Examined(Classification(name, "scripted", name, about=about), vitals)
+                message = MESSAGE_OF_EXIT.get(record.code, "")
+        return Examined(Classification(name, "scripted", message or name, about=about), vitals)
 
 
 class ScriptedCures:
