@@ -102,11 +102,9 @@ class Planner:
         executor = self._dispatch.executor(campaign.id)
         request = self._orders.slot(run, campaign)
         placement = executor.acquire(request)
-        if not isinstance(placement, Busy) or not placement.only_avoided:
-            return placement
-        return (
-            placement if retry.waits_for_another(campaign, run, now) else executor.acquire(replace(request, avoid=()))
-        )
+        if isinstance(placement, Busy) and placement.only_avoided and not retry.waits_for_another(campaign, run, now):
+            placement = executor.acquire(replace(request, avoid=()))
+        return placement
 
     def _wait(self, campaign: Campaign, busy: Busy, now: Moment) -> None:
         self._blocked[campaign.id] = now.mono + SLOT_AGAIN

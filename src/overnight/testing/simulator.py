@@ -203,6 +203,10 @@ class Simulation:
                 if not written or written[-1] != (run.epoch, run.state.value):
                     raise Lie(f"seed {self.seed}: {run.run_id} is {run.state.value}, its summary says {written[-1:]}")
         record = self.store.campaigns()[0]
+        for key, cause in record.causes.items():
+            held = [run.run_id for run in self.runs(campaign).values() if run.held_by == key]
+            if len(held) != cause.size:
+                raise Lie(f"seed {self.seed}: {key} says that it holds {cause.size}, and {held} are")
         counted: dict[str, int] = {}
         for run in self.runs(campaign).values():
             counted[run.state.value] = counted.get(run.state.value, 0) + 1
