@@ -2,11 +2,12 @@
 
 import contextlib
 import os
+from collections.abc import Collection
 
 from overnight.model.run import Process
 
-MOST_DESCRIPTORS = 4096
 MOST_CMDLINE_BYTES = 4096
+SHIM_NAME = "overnight-shim"  # as it calls itself
 
 
 def _stat(pid: int) -> list[bytes] | None:
@@ -58,26 +59,29 @@ def tree(root: int) -> dict[int, int]:
     return found
 
 
-def python_processes(pids: dict[int, int]) -> list[int]:
-    """Those whose executable is a Python, the attempt's shim (the first of the tree) last: its stack is ours."""
+def python_processes(pids: Collection[int]) -> list[int]:
+    """Those whose executable is a Python, without the attempt's shim: what it does is known."""
     found = []
     for pid in pids:
         with contextlib.suppress(OSError):
-            if os.path.basename(os.readlink(f"/proc/{pid}/exe")).startswith("python"):
+            if os.path.basename(os.readlink(f"/proc/{pid}/exe")).startswith("python") and _name(pid) != SHIM_NAME:
                 found.append(pid)
-    shim = next(iter(pids), None)
-    return sorted(found, key=lambda pid: pid == shim)
+    return found
+
+
+def _name(pid: int) -> str:
+    return _read(f"/proc/{pid}/comm").decode("utf-8", "replace").strip()
 
 
 def describe(pid: int) -> dict[str, object]:
-    """What a process is and does. `rss_kib`, `cpu_seconds` (user and system), `sockets`: open ones; what cannot
-    be read is left out. The command line is read last: of a stuck process that can block for ever."""
+    """What a process is and does. `rss_kib`, `cpu_seconds` (user and system); what cannot be read is left out. The
+    command line is read last: of a stuck process that can block for ever."""
     fields = _stat(pid)
     if fields is None:
         return {"gone": True}
     tick = os.sysconf("SC_CLK_TCK")
     found: dict[str, object] = {
-        "name": _read(f"/proc/{pid}/comm").decode("utf-8", "replace").strip(),
+        "name": _name(pid),
         "state": fields[0].decode(),
         "threads": int(fields[17]),
         "rss_kib": int(fields[21]) * os.sysconf("SC_PAGE_SIZE") // 1024,
@@ -89,16 +93,7 @@ def describe(pid: int) -> dict[str, object]:
     with contextlib.suppress(OSError):
         found["exe"] = os.readlink(f"/proc/{pid}/exe")
     with contextlib.suppress(OSError):
-        links = os.listdir(f"/proc/{pid}/fd")
-        found["descriptors"] = len(links)
-        found["sockets"] = sum(_is_socket(pid, link) for link in links[:MOST_DESCRIPTORS])
+        found["descriptors"] = len(os.listdir(f"/proc/{pid}/fd"))
     command = _read(f"/proc/{pid}/cmdline", MOST_CMDLINE_BYTES)
     found["cmdline"] = [part.decode("utf-8", "replace") for part in command.rstrip(b"\0").split(b"\0")]
     return found
-
-
-def _is_socket(pid: int, descriptor: str) -> bool:
-    try:
-        return os.readlink(f"/proc/{pid}/fd/{descriptor}").startswith("socket:")
-    except OSError:
-        return False
