@@ -7,7 +7,6 @@ from collections.abc import Collection
 from overnight.model.run import Process
 
 MOST_CMDLINE_BYTES = 4096
-SHIM_NAME = "overnight-shim"  # as it calls itself
 
 
 def _stat(pid: int) -> list[bytes] | None:
@@ -60,13 +59,15 @@ def tree(root: int) -> dict[int, int]:
 
 
 def python_processes(pids: Collection[int]) -> list[int]:
-    """Those whose executable is a Python, without the attempt's shim: what it does is known."""
+    """Those whose executable is a Python, the attempt's shim (the first of the tree) last: its stack is ours, and only
+    shows that py-spy can read this Python."""
     found = []
     for pid in pids:
         with contextlib.suppress(OSError):
-            if os.path.basename(os.readlink(f"/proc/{pid}/exe")).startswith("python") and _name(pid) != SHIM_NAME:
+            if os.path.basename(os.readlink(f"/proc/{pid}/exe")).startswith("python"):
                 found.append(pid)
-    return found
+    shim = next(iter(pids), None)
+    return sorted(found, key=lambda pid: pid == shim)
 
 
 def _name(pid: int) -> str:
