@@ -34,6 +34,7 @@ _NEWS = re.compile(
     r"|Error in sys|[EWI]\d{4} |(?:\[ *\d+\.\d+\] )?(?:NVRM|kernel|amdgpu)\b)"
     r"|^\[?\d{4}[-/]\d\d[-/]\d\d[ T]|^\[rank\d+\]:\[|^\S+:\d+:\d+ \[\d+\] "
 )
+_RULED = re.compile(r"^[*=-]{5,}$")  # some put a line of these above their message
 _BOX = "│╭╰┃┏┗❱┌└"
 # What stands before a traceback that ends nothing: printed by the interpreter, or by a logger.
 _IGNORED = re.compile(
@@ -155,11 +156,11 @@ def parse(source: Source, offset: int) -> Traceback:
         if (
             after > _MESSAGE_LINES
             or _HEAD in text
-            or _NEWS.match(text)
-            or _NEWS.match(raw[here:stop][:60].decode("latin-1"))
+            or (not (_RULED.match(text) and not parsed.message) and _NEWS.match(text))
+            or (text != raw[here:stop].decode("latin-1") and _NEWS.match(raw[here:stop][:60].decode("latin-1")))
         ):
             break
-        if not parsed.message and text.strip():
+        if not parsed.message and text.strip() and not _RULED.match(text):
             parsed.message = text.strip()
         parsed.end = offset + stop
     parsed.retried = _RETRIED.search(_after(source, parsed.exception_end)) is not None
