@@ -114,7 +114,7 @@ def parse(source: Source, offset: int) -> Traceback:
         return _within_one_line(parsed, head.text)
     margin = _margin(before, raw[at:])
     frames: list[str] = []
-    framed, after, bare = False, 0, 0
+    framed, after, bare, bares = False, 0, 0, False
     while at < len(raw):
         stop = _end_of_line(raw, at)
         line = clean(raw[at:stop])
@@ -127,7 +127,9 @@ def parse(source: Source, offset: int) -> Traceback:
             if found is None and parsed.exception_at < 0 and before.strip():
                 continue  # another logger's line
             text = text[found.end() :] if found else text
-        if _is_frame(text):
+        bared = bares  # a line of source below a place that lost its indentation
+        bares = text.startswith('File "')
+        if _is_frame(text) or (bared and parsed.exception_at < 0):
             framed = True
             if parsed.exception_at >= 0 and text.lstrip().startswith('File "') and after <= 2:
                 # RayTaskError and its like: an exception line, then frames of the inside, then its exception.
@@ -213,7 +215,10 @@ def _typed(text: str) -> bool:
 def _is_frame(text: str) -> bool:
     stripped = text.lstrip()
     return (
-        not stripped or text[0] in " \t" or stripped[0] in _BOX or stripped.startswith(("^^", "~~", "[Previous line"))
+        not stripped
+        or text[0] in " \t"
+        or stripped[0] in _BOX
+        or stripped.startswith(("^^", "~~", "[Previous line", 'File "'))
     )
 
 
