@@ -189,6 +189,8 @@ def _flags(run: Run, attempt: Attempt) -> tuple[str, ...]:
         flags.append("short")
     if found is not None and found.name == "teardown.hung":
         flags.append("teardown.hung")
+    if attempt.underused:
+        flags.append("underused")
     if attempt.resume_from is not None and vitals.first_step is not None and _ignored(run, attempt):
         flags.append("resume.ignored")
     return tuple(flags)

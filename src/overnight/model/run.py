@@ -59,6 +59,8 @@ class Vitals(Struct, frozen=True):
     phase: str | None = None  # what the program says it is about
     quiet: float | None = None  # seconds of silence that it says this phase may take
     excused: dict[str, float] = field(default_factory=dict)  # such seconds by phase, since the last advance
+    moved_at: float | None = None  # when the first advance was seen
+    gpus_used: int | None = None  # of its slot's, at most at once, from five minutes after that; None: not known
     started_moving: bool = False  # the first advance (no marker known: the tenth line) has been seen
     marked: bool = False  # a marker was seen
     last_life: float = 0.0
@@ -112,6 +114,12 @@ class Attempt(Struct, frozen=True):
         if self.exit is not None and self.exit.recorded:
             return self.exit.seconds
         return self.vitals.seconds
+
+    @property
+    def underused(self) -> bool:
+        """It uses fewer GPUs than it was given, by several looks after its first advance."""
+        used = self.vitals.gpus_used
+        return used is not None and used < len(self.slot.gpu_ids)
 
 
 class Budget(Struct, frozen=True):

@@ -34,6 +34,7 @@ class LookOrder(Struct, frozen=True):
     pattern: str | None
     cursor: Cursor
     checkpoint: str | None = None  # expanded path or glob
+    gpus: tuple[str, ...] = ()  # UUIDs, where it is to be said how many of them are in use
 
 
 class Mark(Struct, frozen=True):
@@ -57,7 +58,8 @@ class Look(Struct, frozen=True):
     """What a look saw. `life`: output or a growing file since the cursor; `grown`: the latter. `mark`: the newest
     marker in the new output, `first` the first one there; `anew`: of another count than the marks before. `saved`: a
     checkpoint has changed since the cursor. `worked`: a counter beside the marker has moved on (a bar of an
-    evaluation). `said`: the progress file, where it has changed. `begun`: the claim file exists."""
+    evaluation). `said`: the progress file, where it has changed. `gpus_used`: how many of the order's GPUs are in use,
+    if that was asked and is known. `begun`: the claim file exists."""
 
     ref: RunRef
     n: int
@@ -71,6 +73,7 @@ class Look(Struct, frozen=True):
     saved: bool = False
     worked: bool = False
     said: Said | None = None
+    gpus_used: int | None = None
     begun: bool = True
     problem: str | None = None  # could not look: the run is unknown, not silent
 

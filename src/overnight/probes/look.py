@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from overnight.model.codec import replace
 from overnight.ports import AttemptRef, Look, LookOrder
 from overnight.probes import checkpoints, progress_file
+from overnight.probes.gpu_use import GpuUse
 from overnight.probes.lines import LINE_BYTES
 from overnight.probes.markers import Found, Scanner, scanner
 
@@ -48,8 +49,12 @@ class FileProbe:
     """`ports.Probe` on the files of an attempt. Thread-safe as long as one attempt is looked at by one thread
     at a time."""
 
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, now: Callable[[], float] = time.monotonic, gpus: Callable[[Sequence[str]], int | None] | None = None
+    ) -> None:
+        """`gpus`: how many of these are in use now, without waiting; None: not known."""
         self._now = now
+        self._gpus = GpuUse().used if gpus is None else gpus
         self._attempts: dict[tuple[str, str | None], _Attempt] = {}
 
     def look(self, order: LookOrder) -> Look:
@@ -78,8 +83,8 @@ class FileProbe:
             look = self._read(order, known, path)
         else:
             look = self._grown(order, known, Look(order.ref, order.n, cursor, life=False, begun=True))
-        look = self._saved(order, known, look)
-        return self._declared(order, known, look)
+        look = self._declared(order, known, self._saved(order, known, look))
+        return replace(look, gpus_used=self._gpus(order.gpus)) if order.gpus else look
 
     def _without_log(self, order: LookOrder) -> Look:
         if order.cursor.inode:

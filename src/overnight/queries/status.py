@@ -120,10 +120,16 @@ def run_report(run: Run) -> RunReport:
         quiet_seconds=round(max(0.0, live.vitals.seconds - live.vitals.last_life), 3) if live else None,
         cause=run.cause,
         words=run.words,
-        flags=run.flags,
+        flags=_flags(run),
         revision=newest.revision if newest else None,
         changed_at=iso(run.changed),
     )
+
+
+def _flags(run: Run) -> tuple[str, ...]:
+    """Those of its ended attempts, and what is known of the live one already."""
+    live = run.live_attempt
+    return tuple(dict.fromkeys((*run.flags, *(("underused",) if live is not None and live.underused else ()))))
 
 
 def _check_state(state: str | None) -> None:

@@ -265,7 +265,7 @@ class Supervisor:
             try:
                 event = self.watches.passed(ref, run, campaign, now)
                 if watch.looking is None:
-                    orders.append(self._orders.look(run, campaign, watch, self.ledger.spec(ref)))
+                    orders.append(self._orders.look(run, campaign, watch, self.ledger.spec(ref), now))
                     watch.looking = now.mono
                 interval = self.watches.look_interval(run, campaign, watch)
             except Exception as problem:

@@ -13,6 +13,7 @@ from overnight.model.campaign import Campaign
 from overnight.model.codec import pretty
 from overnight.model.manifest import RunSpec
 from overnight.model.run import Attempt, Run, StopCommand
+from overnight.model.time import Moment
 from overnight.ports import AttemptRef, ExamineOrder, FinishOrder, LookOrder, RunRef, SlotRequest, StartOrder
 from overnight.supervisor import torchrun
 from overnight.supervisor.watches import Watch
@@ -119,7 +120,7 @@ class Orders:
         devices = tuple((device.entry, device.uuid) for device in campaign.devices)
         return SlotRequest(campaign.id, gpus_of(campaign, run.policy), devices, run.avoid)
 
-    def look(self, run: Run, campaign: Campaign, watch: Watch, spec: RunSpec) -> LookOrder:
+    def look(self, run: Run, campaign: Campaign, watch: Watch, spec: RunSpec, now: Moment) -> LookOrder:
         """Look at the run's live attempt."""
         attempt = watch.attempt
         ref = RunRef(run.campaign, run.run_id)
@@ -128,6 +129,7 @@ class Orders:
             ref=ref, n=attempt.n, attempt_dir=self.target(run, attempt).attempt_dir,
             out_dir=f"{self.run_dir(ref)}/out", pattern=campaign.policy.progress.pattern, cursor=watch.cursor,
             checkpoint=None if path is None else expand_text(path, spec.params, self.reserved(run, campaign, attempt)),
+            gpus=_gpus(campaign, attempt) if watch.asks_for_gpus(now) else (),
         )  # fmt: skip
 
     def examine(self, run: Run, campaign: Campaign, spec: RunSpec) -> ExamineOrder:
@@ -184,6 +186,15 @@ def _elastic_error_file(campaign: Campaign, spec: RunSpec, reserved: dict[str, s
     env = expand_env(campaign.env, spec.env, spec.params, reserved)
     cwd = _below(campaign.cwd, expand_text(campaign.policy.cwd, spec.params, reserved))
     return _below(cwd, env[torchrun.ERROR_FILE])
+
+
+def _gpus(campaign: Campaign, attempt: Attempt) -> tuple[str, ...]:
+    """The UUIDs of an attempt's whole GPUs; none where one of them has none, or is shared."""
+    if campaign.policy.resources.gpus < 1:
+        return ()
+    known = {device.entry: device.uuid for device in campaign.devices}
+    found = [known.get(entry) for entry in attempt.slot.gpu_ids]
+    return tuple(uuid for uuid in found if uuid is not None) if None not in found else ()
 
 
 def attempt_id(run: Run, n: int) -> str:

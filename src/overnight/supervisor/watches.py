@@ -19,6 +19,7 @@ from overnight.ports import Cursor, Look, Mark, RunRef, Said
 TENTH_LINE = 10  # of output is the first advance where no marker is known
 LOOK_HANGS = 10.0  # seconds: a look not back by then makes the run unknown, not stalled
 FIRST_LOOK = 0.2
+GPUS_AFTER, GPUS_EACH, GPU_LOOKS = 300.0, 12.0, 6  # seconds after the first advance, between looks; looks
 MOST_PHASES = 16  # of different names between two advances
 RATE_WEIGHT = 0.3  # of the newest interval in the smoothed step rate
 
@@ -27,8 +28,8 @@ class Watch:
     """What is known of one live attempt."""
 
     __slots__ = (
-        "attempt", "begun", "cursor", "dirty", "due", "looking", "marked_at", "problem", "quiet_looks", "skipped",
-        "vitals",
+        "attempt", "begun", "cursor", "dirty", "due", "gpu_looks", "looking", "marked_at", "problem", "quiet_looks",
+        "skipped", "vitals",
     )  # fmt: skip
 
     def __init__(self, attempt: Attempt, now: Moment) -> None:
@@ -39,6 +40,7 @@ class Watch:
         self.skipped = 0.0
         self.quiet_looks = 0
         self.marked_at: float | None = None  # when the marker last moved, by our looks (seconds of running)
+        self.gpu_looks: list[tuple[float, int]] = []  # (seconds of running, GPUs in use)
         self.looking: float | None = None  # since when a look is under way (monotonic)
         self.problem: str | None = None
         self.dirty = False
@@ -92,10 +94,29 @@ class Watch:
         if moved or (timed and (look.saved or look.worked)):
             vitals = _advance(vitals, running, moved or look.saved)
         elif not vitals.started_moving and not vitals.marked and vitals.lines >= TENTH_LINE:
-            vitals = replace(vitals, started_moving=True, last_life=running, last_advance=running)
+            vitals = replace(
+                vitals, started_moving=True, moved_at=running, last_life=running, last_advance=running
+            )  # fmt: skip
+        if look.gpus_used is not None:
+            vitals = self._gpus(vitals, look.gpus_used, running)
         self.dirty = self.dirty or alive or moved or look.said is not None
         self.quiet_looks = 0 if alive or moved else self.quiet_looks + 1
         self.vitals = vitals
+
+    def asks_for_gpus(self, now: Moment) -> bool:
+        """Whether it is time to see how many GPUs are in use: some times within a minute, from five minutes after the
+        first advance on."""
+        moved, running = self.vitals.moved_at, self.running(now)
+        if moved is None or self.vitals.gpus_used is not None or running < moved + GPUS_AFTER:
+            return False
+        return not self.gpu_looks or running >= self.gpu_looks[-1][0] + GPUS_EACH
+
+    def _gpus(self, vitals: Vitals, used: int, running: float) -> Vitals:
+        """A moment between two kernels is no idle GPU: the most of several looks counts."""
+        self.gpu_looks.append((running, used))
+        if len(self.gpu_looks) < GPU_LOOKS:
+            return vitals
+        return replace(vitals, gpus_used=max(count for _, count in self.gpu_looks))
 
     def _rate(self, mark: Mark, running: float) -> float | None:
         """Steps a second, smoothed, with a mark that has moved."""
@@ -153,6 +174,7 @@ def _advance(vitals: Vitals, running: float, starts: bool) -> Vitals:
         vitals, last_advance=running, last_life=running, excused=excused,
         longest_gap=max(vitals.longest_gap, gap) if vitals.started_moving else vitals.longest_gap,
         started_moving=vitals.started_moving or starts,
+        moved_at=running if starts and vitals.moved_at is None else vitals.moved_at,
     )  # fmt: skip
 
 

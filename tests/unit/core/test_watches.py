@@ -7,7 +7,7 @@ from overnight.core.limits import LOOKS_BEFORE_KILL
 from overnight.model.codec import replace
 from overnight.model.events import LimitReached
 from overnight.model.policy import Limits, Policy
-from overnight.model.run import Vitals
+from overnight.model.run import Slot, Vitals
 from overnight.model.time import Moment
 from overnight.ports import Cursor, Look, Mark, RunRef, Said
 from overnight.supervisor.watches import Watch, Watches
@@ -401,3 +401,32 @@ def test_files_that_grow_put_startup_off() -> None:
     world.look(281)
     found = world.passed(281)
     assert found is not None and (found.limit, found.observed) == ("startup", 101.0)
+
+
+def test_gpus_are_counted_five_minutes_after_the_first_advance() -> None:
+    """One look between two kernels called a busy GPU idle; a look during the start called all of them so."""
+    world = Watched(Policy())
+    world.look(1, lines=20, mark=Mark(5.0))
+    assert not world.watch.asks_for_gpus(at(300))
+    counts = [0, 1, 0, 2, 1, 1]
+    for n, used in enumerate(counts):
+        second = 301 + 12 * n
+        assert world.watch.vitals.gpus_used is None
+        assert world.watch.asks_for_gpus(at(second))
+        world.watch.seen(Look(REF, 1, Cursor(200, 7, 200, lines=20), life=False, gpus_used=used), at(second))
+        assert not world.watch.asks_for_gpus(at(second + 5))
+    assert world.watch.vitals.gpus_used == 2
+    assert not world.watch.asks_for_gpus(at(900))
+
+
+@pytest.mark.parametrize(("used", "flags"), [(1, ("underused",)), (2, ()), (None, ())])
+def test_a_run_that_uses_fewer_gpus_than_it_was_given_is_flagged(used: int | None, flags: tuple[str, ...]) -> None:
+    """Half of the box was held by a run that had never been told of the second GPU; nobody said so."""
+    tale = Tale()
+    tale.begin()
+    assert tale.run.attempt is not None
+    slot = Slot("gpu:0,1", gpu_ids=("0", "1"))
+    tale.run = replace(tale.run, attempts=(replace(tale.run.attempt, slot=slot),))
+    tale.end()
+    tale.verify("none", Vitals(gpus_used=used))
+    assert tale.run.flags == flags
