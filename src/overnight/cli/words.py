@@ -49,14 +49,15 @@ def counts(states: Mapping[str, int]) -> str:
 
 
 def progress(run: "RunReport") -> str:
-    """How far a run is, and what it says it is about: `4,200/5,000 (84 %)`, `4,200 eval`."""
+    """How far a run is, what it says it is about, its flags: `4,200/5,000 (84 %)`, `4,200 eval, underused`."""
     found, words = run.progress, []
     if found is not None and found.total is not None and found.total > 0:
         share = min(100, int(100 * found.step / found.total))
         words.append(f"{number(found.step)}/{number(found.total)} ({share} %)")
     elif found is not None:
         words.append(number(found.step))
-    return " ".join([*words, *([run.phase] if run.phase else [])])
+    words += [run.phase] if run.phase else []
+    return ", ".join([each for each in (" ".join(words), *run.flags) if each])
 
 
 def rate(steps_per_second: float | None) -> str:
