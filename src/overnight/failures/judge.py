@@ -28,6 +28,7 @@ OUTSIDE = frozenset(
 _BY_HARDWARE = frozenset({"cuda.error", "nccl.error", "nccl.timeout", "crash", "code", "unknown", "gpu.driver"})
 _KERNEL = frozenset({"gpu.hardware", "oom.host", "disk.io", "disk.full", "cuda.error", "crash"})
 _NEAR_END_LINES = 40
+_SAVE_FAILED = "checkpoint-save-failed"  # the rule of a save that failed for no named reason
 _OWN_MISTAKE = re.compile(
     r"(?:\w+\.)*(?:Key|Index|Type|Attribute|Name|UnboundLocal|ZeroDivision|Recursion|NotImplemented)Error\b"
 )
@@ -126,6 +127,8 @@ def _judge(
         return Classification(name="none")
     kernel = _kernel_event(outcome, rules)
     root = _root(case)
+    if root is not None and root.rule.name == _SAVE_FAILED:
+        root = _why_not_saved(root, case)
     hardware = [event for event in case.roots(SAID) if event.rule.cls == "gpu.hardware"]
     if root is not None and hardware and root.rule.cls in _BY_HARDWARE:
         root = hardware[0]  # the driver's line may come out below the error that it explains
@@ -163,6 +166,12 @@ def _root(case: _Case) -> Event | None:
         late = authority.offset - first.offset < 6000
         return authority if late and first.rule.cls in ("code", "unknown", "crash", "config") else first
     return first or min(case.roots(SAID), key=_order, default=None)
+
+
+def _why_not_saved(save: Event, case: _Case) -> Event:
+    """The volume's own fault, named earlier by something that went on without what it could not write."""
+    named = [event for event in (*case.alive, *case.survived) if event.rule.cls in ("disk.full", "disk.io")]
+    return max((event for event in named if event.order < save.order), key=_order, default=save)
 
 
 def _better_than_code(code: Event, case: _Case) -> Event:
