@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PROVOKED := .venv-provoked
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test provoked check fmt bench heavy docs clean
+.PHONY: help demo test ground provoked check fmt bench heavy docs clean
 
 help:  ## list these words
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,11 @@ $(PROVOKED)/.installed: pyproject.toml tests/provoked/requirements.txt
 
 provoked: $(PROVOKED)/.installed  ## real failures with real software: torch, Hydra, the hub (2 minutes; own venv, 1 GB)
 	$(PROVOKED)/bin/python -m pytest -c tests/provoked/pytest.ini -q tests/provoked
+
+ground: $(STAMP)  ## faults of the ground, staged: disks that fill, hang, go read-only (root, FUSE, a loop device; 3 minutes)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group ground
+	@$(BIN)/python tests/ground/needs.py
+	$(BIN)/python -m pytest -c tests/ground/pytest.ini -q tests/ground
 
 check: $(STAMP)  ## what a reviewer would ask: format, lint, strict types, rooms, tests
 	$(BIN)/ruff format --check .

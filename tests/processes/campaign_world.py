@@ -53,7 +53,7 @@ class Ground:
 
     @property
     def state(self) -> Path:
-        return self.root / ".state"
+        return Path(self.env.get("OVERNIGHT_STATE") or self.root / ".state")
 
     # --- typing --------------------------------------------------------------------------------------------
 

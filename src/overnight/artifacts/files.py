@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from overnight.artifacts import launch_files, layout
@@ -13,6 +14,7 @@ from overnight.artifacts.summary import attempt_document, readable, summary
 from overnight.artifacts.times import when
 from overnight.artifacts.whole import write_whole
 from overnight.model.campaign import Campaign
+from overnight.model.room import Room
 from overnight.ports import AttemptRef, FinishOrder, StartOrder
 
 # Below this much running a run is cheaper to repeat than its summary is to sync: a fast queue of short runs would
@@ -31,6 +33,14 @@ class CampaignFiles:
     def prepare(self, order: StartOrder) -> bool:
         """See `prepare.prepare`."""
         return prepare_attempt(order)
+
+    def room(self) -> Sequence[Room]:
+        """What is left on the volumes of root and state."""
+        found = []
+        for path in (self.layout.root, self._state):
+            volume = os.statvfs(path)
+            found.append(Room(path, volume.f_bavail * volume.f_frsize, volume.f_blocks * volume.f_frsize))
+        return found
 
     def publish(self, target: AttemptRef) -> None:
         """Another host that takes the root over finds it there. The source stays until the run is finished: whoever

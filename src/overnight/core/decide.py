@@ -39,6 +39,9 @@ def of_limit(event: LimitReached) -> tuple[EndedBy, str, str]:
             return EndedBy.TIMEOUT, "timeout.wall", f"its running time reached limits.timeout (left: {seconds})"
         case "attempt_timeout":
             return EndedBy.TIMEOUT, "timeout.attempt", f"attempt ran {seen}, limits.attempt_timeout is {seconds}"
+        case "log":
+            words = f"its output has {event.observed / 1e6:.1f} MB, limits.log is {event.seconds / 1e6:.1f} MB"
+            return EndedBy.TIMEOUT, "disk.full", words
         case "startup":
             return EndedBy.STALL, "stall.startup", f"no first advance in {seen}, limits.startup is {seconds}{phase}"
         case "heartbeat":

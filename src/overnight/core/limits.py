@@ -7,7 +7,7 @@ from overnight.model.codec import Struct
 from overnight.model.policy import AUTO
 from overnight.model.run import Run, Vitals
 
-LimitName = Literal["timeout", "attempt_timeout", "startup", "heartbeat", "progress"]
+LimitName = Literal["timeout", "attempt_timeout", "startup", "heartbeat", "progress", "log"]
 
 AUTO_FACTOR = 10.0  # times the longest gap that this run or a succeeded sibling has shown
 HEARTBEAT_RANGE = (15 * 60.0, 2 * 3600.0)
@@ -30,10 +30,11 @@ class LimitsInForce(Struct, frozen=True):
     progress: float | None
     heartbeat_auto: bool = False
     progress_auto: bool = False
+    log: float | None = None  # bytes
 
 
 class Passed(Struct, frozen=True):
-    """A limit that has passed."""
+    """A limit that has passed. In seconds; `log` in bytes."""
 
     limit: LimitName
     seconds: float
@@ -88,6 +89,7 @@ def in_force(run: Run, campaign: Campaign, vitals: Vitals) -> LimitsInForce:
         progress=None if progress is None else progress + excused,
         heartbeat_auto=limits.heartbeat == AUTO,
         progress_auto=limits.progress == AUTO,
+        log=limits.log,
     )
 
 
@@ -102,6 +104,8 @@ def passed(limits: LimitsInForce, vitals: Vitals, running: float, quiet_looks: i
         return Passed("timeout", limits.timeout, running)
     if limits.attempt_timeout is not None and running >= limits.attempt_timeout:
         return Passed("attempt_timeout", limits.attempt_timeout, running)
+    if limits.log is not None and vitals.size > limits.log:
+        return Passed("log", limits.log, vitals.size)
     if not vitals.started_moving:
         waited = looked - vitals.last_grown  # who writes its results has begun, whatever it prints
         if limits.startup is not None and waited >= limits.startup:

@@ -298,7 +298,7 @@ def limit_reached(run: Run, campaign: Campaign, event: Event) -> Step:
     assert isinstance(event, _e.LimitReached)
     run = _with_attempt(run, replace(_newest(run), vitals=event.vitals))
     by, name, words = _decide.of_limit(event)
-    return _stop(run, campaign, by, name, words, evidence=True)
+    return _stop(run, campaign, by, name, words, evidence=event.limit != "log")  # which grows meanwhile
 
 
 def verified(run: Run, campaign: Campaign, event: Event) -> Step:

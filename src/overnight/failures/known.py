@@ -50,16 +50,16 @@ def supervised(outcome: Outcome) -> Classification | None:
     by = outcome.ended_by
     if by == "stall":
         name = outcome.stall or "stall.output"
-        return Classification(name=name, rule="supervisor-stall", message=f"ended by the supervisor: {name}")
+        return Classification(name, "supervisor-stall", outcome.words or f"ended by the supervisor: {name}")
     if by == "timeout":
         name = outcome.timeout or "timeout.wall"
-        return Classification(name=name, rule="supervisor-timeout", message=f"ended by the supervisor: {name}")
+        return Classification(name, "supervisor-timeout", outcome.words or f"ended by the supervisor: {name}")
     if by == "cancel":
         return Classification(name="cancelled", rule="supervisor-cancel", message="cancelled by a person")
     if by == "pause":
         return Classification(name="cancelled", rule="supervisor-pause", message="ended by `pause --now`; not counted")
     if by == "deadline":
-        return Classification(name="timeout.host", rule="supervisor-deadline", message="ended at the host's deadline")
+        return Classification("timeout.host", "supervisor-deadline", outcome.words or "ended at the host's deadline")
     if by == "lost":
         return Classification(name="node.lost", rule="supervisor-lost", message="its host or worker was lost")
     return None

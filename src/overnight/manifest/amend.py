@@ -11,6 +11,7 @@ from overnight.manifest.options import overlay
 from overnight.manifest.placeholders import RESERVED, split_words, templates_of, words
 from overnight.manifest.policy import read_policy
 from overnight.manifest.rows import read_rows_file
+from overnight.manifest.sizes import spell_size
 from overnight.manifest.specs import specs_of
 from overnight.manifest.tables import Table
 from overnight.model.codec import Struct, builtins, replace, to_json
@@ -116,6 +117,7 @@ def _refuse_executor(new: Policy, old: Policy) -> None:
 
 
 _RULES_TEXT = "failures.rules.text"
+_SIZES = frozenset({"limits.disk_free", "limits.log"})
 _DURATIONS = frozenset({"retry.outage", "retry.backoff.first", "retry.backoff.max"})
 
 
@@ -144,6 +146,8 @@ def _word(key: str, value: object) -> str:
         return value[:12]
     if isinstance(value, float) and (key.startswith("limits.") or key in _DURATIONS):
         return spell_duration(value)
+    if isinstance(value, int) and key in _SIZES:
+        return spell_size(value)
     return "none" if value is None else str(value)
 
 

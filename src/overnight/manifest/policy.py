@@ -122,6 +122,8 @@ def _limits(table: Table, base: Limits) -> Limits:
         progress=table.auto_limit("progress", base.progress),
         grace=table.duration("grace", base.grace),
         deadline=_deadline(table, base.deadline),
+        disk_free=table.size("disk_free", base.disk_free),
+        log=table.size("log", base.log),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 from overnight.manifest.durations import EXAMPLES, DurationFault, parse_duration
 from overnight.manifest.faults import Path, Source, nearest
 from overnight.manifest.rows import Written, toml_text
+from overnight.manifest.sizes import SizeFault, parse_size
 from overnight.model.policy import AUTO
 
 Auto = Literal["auto"]
@@ -17,7 +18,9 @@ KEYS: dict[str, tuple[str, ...]] = {
         "retry", "failures", "env", "artifacts", "results", "code", "stop", "run", "matrix", "zip", "fake",
     ),
     "resources": ("gpus", "slots"),
-    "limits": ("timeout", "attempt_timeout", "startup", "heartbeat", "progress", "grace", "deadline"),
+    "limits": (
+        "timeout", "attempt_timeout", "startup", "heartbeat", "progress", "grace", "deadline", "disk_free", "log",
+    ),
     "progress": ("pattern",),
     "checkpoint": ("path", "complete", "resume"),
     "retry": ("max_attempts", "outage", "backoff", "class"),
@@ -199,6 +202,19 @@ class Table:
             return None
         seconds = self._seconds(key, value, none_allowed=True)
         return default if seconds is None else seconds
+
+    def size(self, key: str, default: int | None) -> int | None:
+        """Bytes, or None for the word "none"."""
+        value = self.data.get(key)
+        if value is None:
+            return default
+        if value == "none":
+            return None
+        try:
+            return parse_size(toml_text(value) or shown(value))
+        except SizeFault as error:
+            self.fault(key, str(error), error.hint)
+            return default
 
     def _seconds(self, key: str, value: object, *, none_allowed: bool) -> float | None:
         text = toml_text(value)

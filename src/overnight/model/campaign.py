@@ -76,6 +76,7 @@ class Campaign(Struct, frozen=True):
     longest_quiet: float = 0.0  # of succeeded runs, seconds: DESIGN's `auto` limits
     longest_gap: float = 0.0
     quiet_factor: float = 1.0  # 4 once two attempts of a run stalled at the same place
+    no_room: str = ""  # why nothing new starts on its volumes
     quickest: float | None = None  # seconds that its quickest succeeded run took, all attempts together
     deadline: Moment | None = None  # when the host is taken away; None: nobody says so
     cancelling: str = ""  # why nothing of it is to start any more; empty: it may

@@ -171,8 +171,8 @@ class AttemptFound(OfAttempt, frozen=True):
 class LimitReached(OfAttempt, frozen=True):
     """A limit has passed, by two looks."""
 
-    limit: Literal["timeout", "attempt_timeout", "startup", "heartbeat", "progress"]
-    seconds: float  # the limit
+    limit: Literal["timeout", "attempt_timeout", "startup", "heartbeat", "progress", "log"]
+    seconds: float  # the limit; of `log`, bytes
     observed: float  # what was seen instead
     vitals: Vitals = field(default_factory=Vitals)
 

@@ -27,6 +27,8 @@ class Limits(Struct, frozen=True):
     heartbeat: float | Literal["auto"] | None = AUTO
     progress: float | Literal["auto"] | None = AUTO
     grace: float = 30.0
+    disk_free: int | None = 64 << 20  # bytes that a volume must have left, or a tenth of it, whichever is less
+    log: int | None = None  # bytes of an attempt's output
     deadline: str | None = None  # as written: `08:00`, `8h` from launch, `none`; None: when the scheduler's job ends
 
 

@@ -19,6 +19,7 @@ class SupervisorReport(Struct, frozen=True):
     pid: int | None = None
     watch_only: bool = False
     words: str = ""
+    problem: str = ""  # why it can commit nothing: what lives is watched, nothing new starts
 
 
 class ProgressReport(Struct, frozen=True):

@@ -9,6 +9,7 @@ from overnight.model.manifest import RunSpec
 from overnight.model.notices import Delivery, Notice, NoticeText
 from overnight.model.policy import CodeIdentity
 from overnight.model.requests import Answer, Request
+from overnight.model.room import Room
 from overnight.model.run import Run, Vitals
 from overnight.model.settings import Settings
 from overnight.ports.executing import AttemptRef, RunRef, StartOrder
@@ -29,6 +30,9 @@ class Files(Protocol):
 
     def prepare(self, order: StartOrder) -> bool:
         """Make the attempt's directory and what its shim reads. False: the directory exists already."""
+
+    def room(self) -> Sequence[Room]:
+        """Of root and state. Raises OSError."""
 
     def publish(self, target: AttemptRef) -> None:
         """Copy an attempt that has ended to the root, if it lived elsewhere."""

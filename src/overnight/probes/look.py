@@ -19,6 +19,7 @@ from overnight.probes import checkpoints, progress_file
 from overnight.probes.gpu_use import GpuUse
 from overnight.probes.lines import LINE_BYTES
 from overnight.probes.markers import Found, Scanner, scanner
+from overnight.probes.room import no_room
 
 READ_BYTES = 4 << 20  # of new output in one look; what is more is skipped, and its lines are estimated
 LEARN_BYTES = 1 << 20  # of an adopted log's past, read to learn which markers it has
@@ -35,12 +36,13 @@ INSIDE_TRACKERS = frozenset({"checkpoints"})
 class _Attempt:
     """What is remembered of an attempt between its looks. Its loss costs a second reading, nothing else."""
 
-    __slots__ = ("declares", "offset", "save_due", "scanner", "walk_due")
+    __slots__ = ("declares", "no_room", "offset", "save_due", "scanner", "walk_due")
 
     def __init__(self, scan: Scanner) -> None:
         self.scanner = scan
         self.offset = -1  # up to where the scanner has read; -1: nothing
         self.walk_due = 0.0
+        self.no_room = ""  # why silence proves nothing: a volume that it writes to is full
         self.save_due = 0.0
         self.declares = False  # its progress file names steps: those of the log are another count
 
@@ -84,7 +86,9 @@ class FileProbe:
         else:
             look = self._grown(order, known, Look(order.ref, order.n, cursor, life=False, begun=True))
         look = self._declared(order, known, self._saved(order, known, look))
-        return replace(look, gpus_used=self._gpus(order.gpus)) if order.gpus else look
+        if order.gpus:
+            look = replace(look, gpus_used=self._gpus(order.gpus))
+        return replace(look, problem=known.no_room) if known.no_room and not look.life else look
 
     def _without_log(self, order: LookOrder) -> Look:
         if order.cursor.inode:
@@ -109,6 +113,7 @@ class FileProbe:
         if now < known.walk_due:
             return quiet
         signature = signature_of(order.out_dir, order.checkpoint)
+        known.no_room = no_room(order.attempt_dir) or no_room(order.out_dir)
         known.walk_due = _next(now, self._now())
         if signature == quiet.cursor.out_signature:
             return quiet

@@ -4,6 +4,7 @@ The file is one JSON line padded to 512 bytes: {"pid", "start_ticks", "boot", "p
 "term", "beat", "watch_only"}. Nothing is locked to find out: a reader must not be in a supervisor's way.
 """
 
+import errno
 import os
 
 from overnight.model.codec import Struct, from_json
@@ -20,6 +21,7 @@ class Holder(Struct, frozen=True):
     init_start: int = 0
     hostname: str = ""
     watch_only: bool = False
+    problem: str = ""
 
 
 def supervisor_report(state_dir: str | os.PathLike[str]) -> SupervisorReport:
@@ -41,7 +43,17 @@ def supervisor_report(state_dir: str | os.PathLike[str]) -> SupervisorReport:
         return SupervisorReport(alive=False, words="it was last in another container of this host: ask there")
     if _start_ticks(holder.pid) != holder.start_ticks:
         return SupervisorReport(alive=False)
-    return SupervisorReport(alive=True, pid=holder.pid, watch_only=holder.watch_only)
+    return SupervisorReport(True, holder.pid, holder.watch_only, problem=holder.problem or _read_only(state_dir))
+
+
+def _read_only(state_dir: str | os.PathLike[str]) -> str:
+    """A supervisor whose disk has gone read-only cannot say so in its lock file."""
+    try:
+        os.utime(os.path.join(state_dir, "lock"))
+    except OSError as problem:
+        if problem.errno == errno.EROFS:
+            return f"{os.fspath(state_dir)} is on a file system that has become read-only"
+    return ""
 
 
 def boot_id() -> str:

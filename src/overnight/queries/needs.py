@@ -22,6 +22,7 @@ _SAID_SHOWN = 160  # characters of what a failed run said: the line before the o
 _ENDED = frozenset({"succeeded", "failed", "cancelled"})
 _SEE_FIRST = frozenset({"unknown", "crash", "numeric", "gate.failed"})  # the remedy is to look
 _NOT_OURS = frozenset({"cancel", "pause"})  # ended by a person: no setback that was overcome
+_ROOM = "overnight amend {} --set limits.disk_free=…"  # or free space
 _SECONDS_AN_HOUR = 3600.0
 
 
@@ -53,6 +54,8 @@ def needs(
     """Most pressing first, each with the command to type."""
     unfinished = sum(t.runs for t in tallies if t.state not in _ENDED)
     found = [*_of_the_supervisor(unfinished, supervisor), *_of_a_pause(campaign, tallies)]
+    if campaign.no_room and unfinished:
+        found.append(Need("nothing new starts: a disk is full", campaign.no_room, _ROOM.format(campaign.id)))
     found += quarantined(campaign, os.environ)
     found += causes.needs(campaign, at)
     for tally in tallies:
@@ -72,6 +75,11 @@ def _of_the_supervisor(unfinished: int, supervisor: SupervisorReport) -> list[Ne
         known = f"; {supervisor.words}" if supervisor.words else ""
         why = f"{open_runs}; what runs goes on, bounded, but nothing new starts{known}"
         return [Need("nobody is watching", why, "overnight supervisor start")]
+    if supervisor.problem:
+        why = (
+            f"{supervisor.problem}; what runs is watched and kept to its limits, nothing new starts until that is cured"
+        )
+        return [Need("the supervisor cannot write its state", why, "overnight doctor")]
     if supervisor.watch_only:
         why = f"{open_runs}; the supervisor died too often of its own fault and starts nothing new"
         return [Need("the supervisor only watches", why, "overnight supervisor restart")]

@@ -30,6 +30,11 @@ class StoreFault(StoreError):
         self.hint = hint
         self.kind = kind
 
+    @property
+    def full(self) -> bool:
+        """The disk has no room."""
+        return self.kind.startswith(("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"))
+
 
 def in_words(problem: sqlite3.Error, path: str) -> StoreFault:
     """`problem` as a fault with sqlite's own words at its end."""

@@ -12,6 +12,7 @@ from overnight.model.notices import NoticeState
 from overnight.model.policy import Policy
 from overnight.model.run import Run, Vitals
 from overnight.ports import Batch, RunRef
+from overnight.store.ballast import Ballast
 from overnight.store.errors import StoreFault, in_words
 from overnight.store.named import load
 from overnight.store.reading import BUSY_SECONDS, StoreReader
@@ -43,6 +44,7 @@ class SqliteStore(StoreReader):
         self._policies: dict[str, Policy] = {}
         self._boots: dict[str, int] = {}
         self._synchronous = ""
+        self._ballast = None if name == ":memory:" else Ballast(os.path.join(os.path.dirname(name), "ballast"))
         try:
             prepare(connection, name)
             connection.execute(_PUT["prune_answers"], (time.time() - _ANSWERS_KEPT_SECONDS,))
@@ -63,7 +65,19 @@ class SqliteStore(StoreReader):
         return seq
 
     def commit(self, batch: Batch) -> None:
-        """Apply the batch in one transaction; raises `StoreError` and changes nothing if it cannot."""
+        """Apply the batch in one transaction; raises `StoreError` and changes nothing if it cannot. On a full disk the
+        ballast goes first."""
+        try:
+            self._commit(batch)
+        except StoreFault as fault:
+            if not fault.full or self._ballast is None or not self._ballast.throw_off():
+                raise
+            self._commit(batch)
+        else:
+            if self._ballast is not None:
+                self._ballast.take_on()
+
+    def _commit(self, batch: Batch) -> None:
         try:
             self._sync("FULL" if batch.durable else "NORMAL")
             self._db.execute("BEGIN IMMEDIATE")

@@ -93,7 +93,7 @@ def _supervise(root: Path, state: Path, keeper: socket.socket | None, lock: Lock
     def loop() -> int:
         while True:
             sleep = supervisor.turn()
-            lock.beat()
+            lock.beat(supervisor.problem)
             if supervisor.stop_wanted:
                 log.info("stopped by request")
                 tenure.leave(sum(supervisor.ledger.live.values()))

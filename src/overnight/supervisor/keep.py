@@ -246,6 +246,10 @@ class Overseer:
         if now - self._since < self._still + self._again:
             return None
         self._since = now
+        try:
+            os.utime(self._state / LOCK)
+        except OSError:  # a disk gone read-only: it may well turn, and cannot say so
+            return None
         if not kill_exactly(holder):
             return None
         return f"the supervisor (pid {holder.pid}) stood still and was ended; it is being replaced"

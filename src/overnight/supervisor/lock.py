@@ -1,5 +1,6 @@
 """One supervisor per root: an flock, and in the locked file who holds it, with a counter that moves each turn."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -9,6 +10,7 @@ from pathlib import Path
 from overnight.shim.shim import host_identity, process_start_ticks
 
 PADDED = 512  # bytes: the line is replaced in place by one write
+_COUNTER = 40  # of them for the counter
 
 
 class Taken(Exception):
@@ -36,6 +38,7 @@ class Lock:
             "term": (term if isinstance(term, int) else 0) + 1,
             "watch_only": watch_only,
         }
+        self._problem = ""
         self._line = json.dumps(self._record).removesuffix("}")
         self.beat()
 
@@ -51,11 +54,20 @@ class Lock:
         """How many supervisors this root has had, this one included."""
         return self._record["term"]
 
-    def beat(self) -> None:
-        """The counter moves. A full disk does not matter: the space is taken already."""
+    def beat(self, problem: str = "") -> None:
+        """The counter moves. A full disk does not matter: the space is taken already. On one that has gone read-only it
+        stands still; whoever watches it sees why. `problem`: why nothing can be committed, for whoever asks."""
         self._beat += 1
+        if problem != self._problem:
+            self._problem = problem
+            words = json.dumps({**self._record, "problem": problem})
+            while len(words) > PADDED - _COUNTER:
+                problem = problem[: len(problem) // 2]
+                words = json.dumps({**self._record, "problem": problem})
+            self._line = words.removesuffix("}")
         line = f'{self._line}, "beat": {self._beat}}}'
-        os.pwrite(self._fd, line.ljust(PADDED - 1).encode() + b"\n", 0)
+        with contextlib.suppress(OSError):
+            os.pwrite(self._fd, line.ljust(PADDED - 1).encode() + b"\n", 0)
 
     def resign(self) -> None:
         """Let go without having supervised: whoever reads the file must not take us for somebody who watches, least of

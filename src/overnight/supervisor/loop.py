@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from overnight.model.campaign import Campaign
-from overnight.model.effects import SetAside, StartAttempt
+from overnight.model.effects import SetAside, StartAttempt, StopAttempt
 from overnight.model.events import AttemptEnded, RetryDue, RunFaulted
 from overnight.model.run import Run, Vitals
 from overnight.model.time import Moment
@@ -34,6 +34,7 @@ from overnight.ports import (
 from overnight.supervisor.cures import Cures
 from overnight.supervisor.deadlines import Deadlines
 from overnight.supervisor.dispatch import Dispatch
+from overnight.supervisor.ground import Ground
 from overnight.supervisor.herald import Herald
 from overnight.supervisor.ledger import Ledger
 from overnight.supervisor.orders import Orders
@@ -82,7 +83,10 @@ class Supervisor:
         self.dispatch = Dispatch(self.ledger, workers, orders, executors, probe, examiner, files, roll)
         self.petitions = Petitions(self.ledger, launch_files, self._code_known)
         self.cures = Cures(self.ledger, orders, workers, cures, self.watches)
-        self.planner = Planner(self.ledger, self.dispatch, orders, workers, code, self.petitions.revise_code)
+        ground = Ground(self.ledger, workers, files)
+        self.planner = Planner(
+            self.ledger, self.dispatch, orders, workers, code, ground, self.petitions.revise_code
+        )  # fmt: skip
         self.deadlines = Deadlines(self.ledger)
         self.herald = Herald(self.ledger, workers, notifier)
         self.ledger.on_move = self._moved
@@ -93,6 +97,7 @@ class Supervisor:
         self._vitals_due = 0.0
         self._silence_due = self._now.mono + SILENCE_SECONDS
         self._taken: list[str] = []
+        self._stopped: set[tuple[RunRef, StopAttempt]] = set()  # begun although they could not be committed yet
 
     @property
     def stop_wanted(self) -> bool:
@@ -200,6 +205,8 @@ class Supervisor:
                 if done.problem is not None:
                     log.warning("the lease of the root: %s", done.problem)
                 self.superseded = done.value or ""
+            case ("room",):
+                self.planner.ground.seen(done, now)
             case ("code", str() as campaign):
                 self.planner.code_seen(campaign, done.value, done.problem, now)
             case ("cure", str() as campaign, str() as key):
@@ -223,6 +230,7 @@ class Supervisor:
             if str(problem) != self.problem:
                 log.error("cannot commit: %s", problem)
             self.problem = str(problem)
+            self._stop_all_the_same(now)
             return
         self.problem = ""
         if self._taken:
@@ -235,14 +243,23 @@ class Supervisor:
             self.petitions.write_revisions()
         except OSError as error:
             log.warning("revisions: %s", error)
+        stopped, self._stopped = self._stopped, set()
         for ref, effect in asked:
-            if not (self.watch_only and isinstance(effect, StartAttempt | SetAside)):
+            if (ref, effect) not in stopped and not (self.watch_only and isinstance(effect, StartAttempt | SetAside)):
+                self.dispatch.perform(ref, effect, now)
+
+    def _stop_all_the_same(self, now: Moment) -> None:
+        """Limits hold on a full disk, too. A stop is the one effect that needs no record before it: should we die
+        before there is one, the attempt ended by a request that nobody remembers, and its run goes on."""
+        for ref, effect in self.ledger.asked:
+            if isinstance(effect, StopAttempt) and (ref, effect) not in self._stopped:
+                self._stopped.add((ref, effect))
                 self.dispatch.perform(ref, effect, now)
 
     def _sleep(self, now: Moment) -> float:
         times = [
             self.ledger.next_wait(), self.watches.next_due(), self.planner.next_due(), self.dispatch.next_again(),
-            self.deadlines.next_due(now), self._renewal_due,
+            self.deadlines.next_due(now), self._renewal_due, self.planner.ground.next_due(now),
             None if self.problem else self.herald.next_due(),
             self.cures.next_due(),
             now.mono + STORE_AGAIN if self.problem else None,

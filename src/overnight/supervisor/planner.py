@@ -15,6 +15,7 @@ from overnight.model.time import Moment, elapsed
 from overnight.ports import Busy, CodeWatch, Placement, RunRef
 from overnight.supervisor.cures import awaits_code, changed_code
 from overnight.supervisor.dispatch import Dispatch
+from overnight.supervisor.ground import Ground
 from overnight.supervisor.ledger import Ledger
 from overnight.supervisor.orders import Orders, command_dir
 from overnight.supervisor.workers import Workers
@@ -35,8 +36,9 @@ class Planner:
 
     def __init__(
         self, ledger: Ledger, dispatch: Dispatch, orders: Orders, workers: Workers, code: CodeWatch,
-        revise: Callable[[Campaign, CodeIdentity, str | None, Moment], Campaign],
+        ground: Ground, revise: Callable[[Campaign, CodeIdentity, str | None, Moment], Campaign],
     ) -> None:  # fmt: skip
+        self.ground = ground
         self._ledger = ledger
         self._dispatch = dispatch
         self._orders = orders
@@ -60,6 +62,8 @@ class Planner:
         for standing in plan.order(standings):
             campaign = standing.campaign
             if self._blocked.get(campaign.id, 0.0) > now.mono or not self._code_is_fresh(campaign, now):
+                continue
+            if not self.ground.bears(campaign, now):
                 continue
             for _ in range(plan.room(standing)):
                 if not self._start_one(campaign.id, now):

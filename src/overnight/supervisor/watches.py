@@ -54,13 +54,17 @@ class Watch:
         self.begun = attempt.started if same_boot else now
         # Adopted: what passed since the last look of our predecessor was seen by nobody and is held against
         # nobody; the silence that it had seen by then counts on.
-        unseen = max(0.0, self.running(now) - self.vitals.seconds)
-        if unseen and (self.vitals.seconds or self.vitals.lines):
-            vitals = self.vitals
-            self.vitals = replace(
-                vitals, last_life=vitals.last_life + unseen, last_advance=vitals.last_advance + unseen,
-                last_grown=vitals.last_grown + unseen,
-            )  # fmt: skip
+        if self.vitals.seconds or self.vitals.lines:
+            self._excuse(self.running(now))
+
+    def _excuse(self, running: float) -> None:
+        """Since the last look nobody could see: that is held against nobody."""
+        vitals = self.vitals
+        unseen = max(0.0, running - vitals.seconds)
+        self.vitals = replace(
+            vitals, last_life=vitals.last_life + unseen, last_advance=vitals.last_advance + unseen,
+            last_grown=vitals.last_grown + unseen,
+        )  # fmt: skip
 
     def running(self, now: Moment) -> float:
         """Seconds of running."""
@@ -68,12 +72,16 @@ class Watch:
 
     def seen(self, look: Look, now: Moment) -> None:
         """Enter what a look saw."""
+        running = self.running(now)
+        blind = self.problem is not None or (self.looking is not None and now.mono - self.looking > LOOK_HANGS)
         self.looking = None
         self.problem = look.problem
         if look.problem is not None:
             self.quiet_looks = 0  # unknown is not silence
             return
-        running = self.running(now)
+        if blind:
+            self.quiet_looks = 0
+            self._excuse(running)
         known = self.cursor.inode != 0 or look.cursor.size > self.vitals.size
         alive = look.life and known
         timed = self.cursor.inode != 0  # the first look of an adopted attempt sees hours at once

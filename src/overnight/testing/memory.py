@@ -8,6 +8,7 @@ from typing import Any
 from overnight.model.campaign import Campaign
 from overnight.model.policy import CodeIdentity
 from overnight.model.requests import Request
+from overnight.model.room import Room
 from overnight.ports import AttemptRef, FinishOrder, RunRef, StartOrder
 from overnight.supervisor.workers import Done
 
@@ -38,6 +39,7 @@ class MemoryFiles:
         self.finished: dict[RunRef, list[tuple[int, str]]] = {}  # (epoch, state), one a time it was written
         self.aside: list[tuple[str, int]] = []
         self.campaigns: dict[str, Campaign] = {}
+        self.free_bytes = 10**11
         self.fail_next: dict[str, OSError] = {}  # by method name: raised once
 
     def _ground(self, method: str) -> None:
@@ -51,6 +53,9 @@ class MemoryFiles:
             return False
         self.directories.add(order.attempt_dir)
         return True
+
+    def room(self) -> Sequence[Room]:
+        return [Room("/sim", self.free_bytes, 10**12)]
 
     def publish(self, target: AttemptRef) -> None: ...
 

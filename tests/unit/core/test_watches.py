@@ -97,9 +97,28 @@ def test_blind_looks_kill_nothing() -> None:
         world.look(second, problem="stale file handle")
     assert world.passed(90) is None
     world.look(91)
-    assert world.passed(91) is None  # it can see again, but has seen nothing only once
     world.look(92)
-    assert world.passed(92) is not None
+    assert world.passed(92) is None  # of these 90 seconds none was seen
+    world.look(110.9)
+    assert world.passed(110.9) is None
+    world.look(111.1)
+    assert world.passed(111.1) is not None
+
+
+def test_a_look_that_hung_proves_no_silence() -> None:
+    """A `stat` came back after half an hour in a dead file system: the silence it told of was its own."""
+    world = Watched()
+    world.look(1, lines=20)
+    world.look(2)
+    world.look(3)
+    world.watch.looking = at(4).mono
+    assert world.passed(900) is None
+    world.watch.seen(Look(REF, 1, world.watch.cursor, life=False), at(900))
+    assert world.passed(900) is None
+    world.look(901)
+    assert world.passed(901) is None
+    world.look(918)
+    assert world.passed(918) is not None  # two seconds before it, eighteen after it
 
 
 def test_a_look_that_hangs_makes_it_unknown() -> None:

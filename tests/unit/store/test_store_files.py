@@ -17,6 +17,7 @@ from overnight.model.requests import Answer
 from overnight.model.states import RunState
 from overnight.ports import Batch, RunRef, StoreError
 from overnight.store import ReadStore, SqliteStore, StoreFault
+from overnight.store.ballast import BALLAST_BYTES, Ballast
 from overnight.store.schema import migrations
 
 S = RunState
@@ -151,9 +152,9 @@ FULL = """
     folder = Path(sys.argv[1])
     store = SqliteStore(folder / "overnight.db")
     found = t.start(store)
-    ballast = folder / "ballast"
+    filler = folder / "filler"
     position = 0
-    with ballast.open("wb", 0) as file:
+    with filler.open("wb", 0) as file:
         try:
             while True:
                 file.write(bytes(4096))
@@ -166,7 +167,7 @@ FULL = """
     except StoreFault as fault:
         print(fault.kind, "|", fault)
     assert t.check_whole(store) == position, "while it is full"
-    ballast.unlink()
+    filler.unlink()
     store.commit(t.turn(found, position))
     assert t.check_whole(store) == position + 1, "when there is room again"
     store.close()
@@ -337,3 +338,20 @@ def test_durable_means_synced(tmp_path):
     assert modes == [2, 1, 1, 2]  # FULL, NORMAL
     assert store.run(RunRef(night.ID, "r3")).state == S.SUCCEEDED
     store.close()
+
+
+def test_ballast_is_taken_on_where_there_is_room_and_thrown_off_once(tmp_path):
+    """The last states of a night found no room on a full disk."""
+    path, clock = str(tmp_path / "ballast"), [0.0]
+    ballast = Ballast(path, lambda: clock[0])
+    assert not ballast.throw_off()
+    clock[0] = 61.0
+    ballast.take_on()
+    assert os.stat(path).st_size == BALLAST_BYTES and os.stat(path).st_blocks * 512 >= BALLAST_BYTES
+    assert ballast.throw_off() and os.stat(path).st_size == 0
+    assert not ballast.throw_off()
+    ballast.take_on()  # not at once again: the disk was full a moment ago
+    assert os.stat(path).st_size == 0
+    clock[0] = 200.0
+    ballast.take_on()
+    assert os.stat(path).st_size == BALLAST_BYTES

@@ -1,0 +1,60 @@
+"""The ground that runs stand on: nothing new starts on a volume that is as good as full."""
+
+from collections.abc import Sequence
+
+from overnight.core import ground
+from overnight.model.campaign import Campaign
+from overnight.model.codec import replace
+from overnight.model.notices import NoticeKind
+from overnight.model.room import Room
+from overnight.model.time import Moment
+from overnight.ports import Files
+from overnight.supervisor.ledger import Ledger
+from overnight.supervisor.workers import Done, Workers
+
+FRESH_SECONDS = 5.0  # nothing starts on an older look
+WHAT = "nothing new starts: a disk is full"
+AHEAD_SECONDS = 2.5  # while starts go on, the next look is taken this early
+
+
+class Ground:
+    """Looks at the volumes of root and state, off the loop, while something wants to start."""
+
+    def __init__(self, ledger: Ledger, workers: Workers, files: Files) -> None:
+        self._ledger = ledger
+        self._workers = workers
+        self._files = files
+        self._rooms: Sequence[Room] = ()
+        self._seen = float("-inf")
+        self._looking = False
+
+    def bears(self, campaign: Campaign, now: Moment) -> bool:
+        """Whether attempts of this campaign may start; what keeps them from it is entered. A look that does not come
+        back, or cannot be taken, starts nothing: unknown is no room."""
+        age = now.mono - self._seen
+        if age > AHEAD_SECONDS and not self._looking:
+            self._looking = True
+            self._workers.submit(("room",), self._files.room)
+        if age > FRESH_SECONDS:
+            return False
+        words = ground.short(campaign, self._rooms)
+        if words != campaign.no_room:
+            self._ledger.put(replace(campaign, no_room=words))
+            if words:
+                self._ledger.say(campaign.id, "", now, words)
+                command = f"overnight status {campaign.id}"
+                self._ledger.tell("no-room", campaign.id, NoticeKind.NEEDS_YOU, now, WHAT, why=words, command=command)
+            else:
+                self._ledger.untell("no-room", campaign.id, now)
+        return not words
+
+    def seen(self, done: Done, now: Moment) -> None:
+        """A look is back."""
+        self._looking = False
+        if done.problem is None:
+            self._rooms, self._seen = done.value, now.mono
+
+    def next_due(self, now: Moment) -> float | None:
+        """When a campaign that waits for room looks again (monotonic seconds)."""
+        waiting = any(c.no_room and self._ledger.queued(c.id) for c in self._ledger.campaigns.values())
+        return max(now.mono, self._seen + AHEAD_SECONDS) if waiting and not self._looking else None
