@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -76,9 +77,10 @@ def _rows(folder: Path) -> tuple[str | None, list[str]]:
 
 
 def _command(script: Path | None, columns: Sequence[str]) -> list[str]:
+    python = "python" if shutil.which("python") else "python3"  # Debian has the second alone
     if script is None:
-        return ["python", "train.py", "--seed", "{seed}", "--out-dir", "{out_dir}"]
-    start = ["bash", script.name] if script.suffix == ".sh" else ["python", script.name]
+        return [python, "train.py", "--seed", "{seed}", "--out-dir", "{out_dir}"]
+    start = ["bash", script.name] if script.suffix == ".sh" else [python, script.name]
     source = _source(script)
     equals = "sys.argv" in source and "argparse" not in source  # key=value in the manner of nanoGPT and Hydra
     equals = equals or "hydra" in source or "OmegaConf" in source

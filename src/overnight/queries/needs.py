@@ -12,7 +12,7 @@ from overnight.ports import RunRef
 from overnight.queries import causes
 from overnight.queries.holder import boot_id
 from overnight.queries.slots import quarantined
-from overnight.queries.words import count, duration, sentence
+from overnight.queries.words import count, duration, sentence, times
 from overnight.store import StoreReader
 from overnight.store.reading import Setbacks, Tally
 
@@ -162,17 +162,20 @@ def did(store: StoreReader, setbacks: list[Setbacks]) -> tuple[str, ...]:
         if again:
             known = CLASSES.get(name)
             meaning = f" ({known.meaning})" if known else ""
-            tail = f", {resumed} of them from a checkpoint" if resumed else ""
-            found.append(f"tried again {count(again, 'time')} after {name}{meaning}{tail}")
+            found.append(f"tried again {times(again)} after {name}{meaning}{_resumed(again, resumed)}")
     recovered = int(store.meta("recoveries") or 0)
     if recovered:
-        found.append(f"the supervisor came up again {count(recovered, 'time')} and took over what it found")
+        found.append(f"the supervisor came up again {times(recovered)} and took over what it found")
     return tuple(found)
 
 
 def _went_on(again: int, resumed: int) -> str:
-    if not again:
-        return ""
+    return f"; {again} started again{_resumed(again, resumed)}" if again else ""
+
+
+def _resumed(again: int, resumed: int) -> str:
     if not resumed:
-        return f"; {again} started again"
-    return f"; {again} started again, {resumed} of them from a checkpoint"
+        return ""
+    if resumed < again:
+        return f", {resumed} of them from a checkpoint"
+    return ", all from a checkpoint" if again > 1 else ", from a checkpoint"

@@ -15,6 +15,11 @@ def count(number: int, what: str, plural: str | None = None) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {plural or what + 's'}"
 
 
+def times(number: int) -> str:
+    """`once`, `3 times`."""
+    return "once" if number == 1 else f"{number} times"
+
+
 def duration(seconds: float) -> str:
     """Two units at most: `45 s`, `3 min`, `2 h 5 min`, `3 d 4 h`."""
     whole = int(seconds)

@@ -162,7 +162,7 @@ def test_what_it_did_by_itself(store):
         meta={"recoveries": "2"},
     ))  # fmt: skip
     assert ask(store).did == (
-        "ended 1 stalled attempt; 1 started again, 1 of them from a checkpoint",
+        "ended 1 stalled attempt; 1 started again, from a checkpoint",
         "tried again 3 times after network (the outside world could not be reached)",
         "the supervisor came up again 2 times and took over what it found",
     )
