@@ -26,6 +26,7 @@ _WIDE = 100  # columns of a terminal from which there is room for the slots
 _LIVE = ("running", "verifying", "waiting", "held")
 _ENDED = ("succeeded", "failed", "cancelled")
 _TYPICAL_OF = 50  # runs
+_NAME_SHOWN = 28  # characters of a name, in an event that does not fit
 
 
 def live(campaign: "Campaign", refresh_seconds: float) -> "StatusReport":
@@ -40,7 +41,7 @@ def live(campaign: "Campaign", refresh_seconds: float) -> "StatusReport":
     with Live(console=console, auto_refresh=False, transient=True) as screen:
         while True:
             report = campaign.status(limit=0)
-            events.extend(f"{_clock(entry.at.wall)} {line_of(entry)}" for entry in tail.new() if _shown(entry))
+            events.extend(_event(entry, console.size.width) for entry in tail.new() if _shown(entry))
             screen.update(_picture(campaign, report, events, console, typical.seconds(report)), refresh=True)
             if settled(report) or overseeing is None:
                 return report
@@ -51,6 +52,13 @@ def live(campaign: "Campaign", refresh_seconds: float) -> "StatusReport":
 def _shown(entry: "StoryEntry") -> bool:
     """Plans and first looks are followed, in the same second, by what came of them."""
     return bool(entry.words) and entry.event not in {"RunPlanned", "AttemptEnded", "RetryDue"}
+
+
+def _event(entry: "StoryEntry", width: int) -> str:
+    line = f"{_clock(entry.at.wall)} {line_of(entry)}"
+    if len(line) > width and entry.run_id:
+        return line.replace(entry.run_id, speak.shortened(entry.run_id, _NAME_SHOWN), 1)
+    return line
 
 
 def _picture(

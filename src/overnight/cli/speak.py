@@ -144,21 +144,23 @@ def laid_out(rows: Iterable[Sequence[str]], room: int | None, give: Sequence[tup
             widths[i] -= max(0, min(over, widths[i] - least))
     return [
         [
-            _clipped(cell, width, middle=i == 0).ljust(width)
+            (_clipped(cell, width) if i else shortened(cell, width)).ljust(width)
             for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         ]
         for line in lines
     ]
 
 
-def _clipped(cell: str, width: int, *, middle: bool) -> str:
+def shortened(name: str, width: int) -> str:
     """A name loses its middle: sweeps tell their runs apart at the end."""
-    if len(cell) <= width:
-        return cell
-    if not middle:
-        return cell[: width - 1] + "…"
+    if len(name) <= width:
+        return name
     tail = (width - 1) // 2
-    return f"{cell[: width - 1 - tail]}…{cell[-tail:]}"
+    return f"{name[: width - 1 - tail]}…{name[-tail:]}"
+
+
+def _clipped(cell: str, width: int) -> str:
+    return cell if len(cell) <= width else cell[: width - 1] + "…"
 
 
 def flush(code: int = 0) -> int:

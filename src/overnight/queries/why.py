@@ -16,6 +16,11 @@ from overnight.queries.slots import quarantined
 from overnight.queries.words import count, iso
 from overnight.store import StoreReader
 
+# What moves, what needs somebody, what has ended, what has not begun: as `status` counts.
+_FIRST_TOLD = (
+    RunState.RUNNING, RunState.VERIFYING, RunState.WAITING, RunState.HELD, RunState.FAILED, RunState.CANCELLED,
+    RunState.SUCCEEDED, RunState.PENDING,
+)  # fmt: skip
 _RECENT = 50  # entries of its runs' stories that a campaign's own story shows
 
 
@@ -42,7 +47,7 @@ def why_campaign(store: StoreReader, campaign: str) -> WhyReport:
     of its runs. Raises NoSuchThing."""
     with store.snapshot():
         found = record(store, campaign)
-        counts = ", ".join(f"{n} {state}" for state, n in found.counts.items())
+        counts = ", ".join(f"{found.counts[each]:,} {each.value}" for each in _FIRST_TOLD if found.counts.get(each))
         paused = found.paused_why if found.paused else ""
         words = found.words or found.cancelling or paused or causes.words(found, found.counts, now())
         entries = reversed(store.recent(campaign, _RECENT))
