@@ -26,7 +26,7 @@ def progress(step: float, total: float | None = None, **metrics: object) -> None
     """The run has come to `step`, of `total` if that is known, in a unit of its own. Named numbers (also tensors with
     one element) become metrics; what is no finite number is left out."""
     try:
-        _say({"step": step, "total": total, "metrics": metrics}, whole=total is not None and step >= total)
+        _say({"step": step, "total": total}, whole=total is not None and step >= total, metrics=metrics)
     except Exception:  # nothing of ours may end somebody's training
         return
 
@@ -54,8 +54,11 @@ class phase:
             return
 
 
-def _say(words: dict[str, object], whole: bool, each: float = _EACH_SECONDS) -> None:
-    """Write it, if it must be known at once (`whole`) or the last word is `each` seconds old."""
+def _say(
+    words: dict[str, object], whole: bool, each: float = _EACH_SECONDS, metrics: dict[str, object] | None = None
+) -> None:
+    """Write it, if it must be known at once (`whole`) or the last word is `each` seconds old. Of the metrics only
+    numbers are kept: a tensor would keep its graph, and asking for its value makes the device wait."""
     import os
 
     path = os.environ.get("OVERNIGHT_PROGRESS")
@@ -64,10 +67,16 @@ def _say(words: dict[str, object], whole: bool, each: float = _EACH_SECONDS) -> 
     rank = next((os.environ[name] for name in _RANKS if os.environ.get(name)), "0")
     if rank != "0":
         return
-    _now.update(words)
     import time
 
-    if not whole and time.monotonic() < _due - _EACH_SECONDS + each:
+    late = not whole and time.monotonic() < _due - _EACH_SECONDS + each
+    _now.update({name: value if name in ("phase", "quiet") else _number(value) for name, value in words.items()})
+    if metrics is not None:
+        plain = {name: value for name, value in metrics.items() if not late or isinstance(value, int | float)}
+        numbers = {name: number for name, value in plain.items() if (number := _number(value)) is not None}
+        before = _now.get("metrics")
+        _now["metrics"] = {**before, **numbers} if late and isinstance(before, dict) else numbers
+    if late:
         _remember(os.getpid())
         return
     _write(path)
@@ -82,15 +91,7 @@ def _write(path: str) -> None:
     import time
 
     _held[:] = [False, *_held[1:]]
-    metrics = _now.get("metrics")
-    numbers = {} if not isinstance(metrics, dict) else {str(k): _number(v) for k, v in metrics.items()}
-    document = {
-        **_now,
-        "step": _number(_now.get("step")),
-        "total": _number(_now.get("total")),
-        "metrics": {name: value for name, value in numbers.items() if value is not None},
-        "wall": time.time(),
-    }
+    document = {"step": None, "total": None, "metrics": {}, **_now, "wall": time.time()}
     beside = f"{path}.{os.getpid()}.{_thread.get_ident()}"
     _due = time.monotonic() + _EACH_SECONDS
     try:
@@ -131,9 +132,6 @@ def _last_word(pid: int) -> None:
     path = os.environ.get("OVERNIGHT_PROGRESS")
     if not path or pid != os.getpid() or not _held or not _held[0]:
         return
-    metrics = _now.get("metrics")
-    if isinstance(metrics, dict):  # what lives on a device may be gone by now
-        _now["metrics"] = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
     try:
         _write(path)
     except Exception:  # as above

@@ -34,9 +34,22 @@ FIRST_LINES, LAST_LINES = 500, 1500
 WEAK_STEPS = 3
 
 EPOCH, BAR, STEP = 1, 2, 3
+LEAST_EPOCHS = 3.0
 IN_EPOCHS = -1.0  # instead of a bar's total: its epochs are named
 
-_WORDS = (b"step", b"iter", b"epoch", b"update", b"etry", b"traceback", b"restart", b"timed out", b"ttempt")
+_WORDS = (
+    b"step",
+    b"iter",
+    b"train_runtime",
+    b"trainer.fit",
+    b"epoch",
+    b"update",
+    b"etry",
+    b"traceback",
+    b"restart",
+    b"timed out",
+    b"ttempt",
+)
 _BAR_BYTES = re.compile(rb"\d/\d{1,15}(?:\x1b\[0m)? ?[\[\xe2\x1b]|\d%\s?\||\d ?[a-z]{2,8} \[\d")
 
 # Every repetition is bounded, so that no line can make a search slow.
@@ -68,6 +81,7 @@ _BEFORE_BAR = re.compile(r"\[[^\]]{0,40}\]|\d{1,3}%\s?\|.*")
 _TRAINING = re.compile(r"(?i)train|epoch|step|iter|fit")
 _NOT_TRAINING = re.compile(r"(?i)val|eval|test|predict|sanity|load|download|map|token|fetch|shard|wait|retr")
 _LETTERS = re.compile(r"[^\W\d_]")
+_FINISHED = re.compile(r"`Trainer\.fit` stopped: `max_|^\{'train_runtime'")  # Lightning; Transformers
 
 
 class Followed(Struct):
@@ -77,13 +91,14 @@ class Followed(Struct):
     shown: int = 0  # the form of the newest mark
     weak: int = 0  # STEP markers that had nothing but the end of a line for them
     epoch: float | None = None  # the highest named
-    epoch_line: float | None = None  # of a line `Epoch 3/10`, under which Keras draws its bar
+    epoch_line: tuple[float, float | None] | None = None  # of a line `Epoch 3/10`, under which Keras draws its bar
     turned: bool = False  # a higher epoch was named since the counter last spoke
     bar_total: float | None = None  # of the bar being followed; 0: it has none; IN_EPOCHS
     bar_last: float = 0.0
     bar_moved: bool = False  # since another bar was seen
     other_full: float | None = None  # total of another bar that went through while it stood still
     best: float | None = None  # of the marks on the present scale
+    finished: bool = False  # the logger said that this was the last step
 
 
 class KnownForms:
@@ -91,7 +106,8 @@ class KnownForms:
 
     def __init__(self) -> None:
         self._known = Followed()
-        self._steps, self._bars, self._beside = Count(), Count(), Beside()
+        self._steps, self._bars, self._epochs, self._whole = Count(), Count(), Count(LEAST_EPOCHS), Count()
+        self._beside = Beside()
 
     def scan(self, data: bytes) -> Found:
         """See `Scanner`."""
@@ -100,14 +116,23 @@ class KnownForms:
         known = self._known
         for line in _candidates(data):
             text = plain(line)
+            if _FINISHED.search(text) is not None:
+                known.finished = True
+                if last is not None:
+                    last = Mark(last.step, last.step, last.metrics)
+                elif known.best is not None:
+                    first = last = Mark(known.best, known.best)
+                continue
             found = self._read(text)
             if found is None:
                 if in_trouble(line):
-                    self._steps.trouble()
-                    self._bars.trouble()
+                    for count in (self._steps, self._bars, self._epochs, self._whole):
+                        count.trouble()
                 worked = self._beside.see(text) or worked
                 continue
             form, mark, other = found
+            if known.finished and known.best is not None and mark.step < known.best:
+                known.finished, other = False, True  # the next stage of the program
             if form != known.shown or other:  # a finer form than before, or another bar: its series begins here
                 anew = anew or known.shown > 0
                 first, known.shown, known.best = mark, form, None
@@ -144,7 +169,7 @@ class KnownForms:
         if epoch is None or count is None or not total or _NOT_TRAINING.search(line, 0, match.start()):
             return None
         self._known.weak = 0
-        return _in_epoch(epoch, number(match["k"]), count, total, metrics_of(line))
+        return self._in_epoch(epoch, number(match["k"]), count, total, metrics_of(line))
 
     def _step(self, match: re.Match[str], line: str) -> Mark | None:
         known = self._known
@@ -164,10 +189,17 @@ class KnownForms:
             return None
         epoch = _EPOCH.search(line)
         if epoch is not None and (named := number(epoch["e"])) is not None:
-            if named < (known.epoch or 0.0):
+            behind = (known.epoch or 0.0) - named
+            if 0 < behind <= 1:
                 return None  # another rank's, still in the epoch before
+            if behind > 1:  # the next stage or fold, if it is no restart
+                known.epoch, known.turned = named, False
+                if self._steps.troubled:
+                    self._steps.restart()
+                else:
+                    self._steps.next_round()
             if total is not None and count <= total and named.is_integer():
-                return _in_epoch(named, number(epoch["k"]), count, total, metrics)
+                return self._in_epoch(named, number(epoch["k"]), count, total, metrics)
             self._named_epoch(named)
         step = self._steps.take(count, known.turned, strong)
         known.turned = False
@@ -189,7 +221,7 @@ class KnownForms:
         metrics = metrics_of(line[match.end() :])
         if total and count <= total and (epoch := _EPOCH.search(words)) is not None:
             known.bar_moved, known.bar_total = True, IN_EPOCHS
-            return _in_epoch(number(epoch["e"]) or 0.0, number(epoch["k"]), count, total, metrics)
+            return self._in_epoch(number(epoch["e"]) or 0.0, number(epoch["k"]), count, total, metrics)
         if (total and total < SMALLEST_TOTAL) or count > (total or count):
             return None
         if not self._follows(count, total, bool(metrics)):
@@ -197,7 +229,7 @@ class KnownForms:
         known.bar_moved = known.bar_moved or count > known.bar_last
         known.bar_last = count
         if known.epoch_line is not None and total:
-            return _in_epoch(known.epoch_line, None, count, total, metrics)
+            return self._in_epoch(*known.epoch_line, count, total, metrics)
         step = self._bars.take(count)
         return Mark(step, None if self._bars.base else total or None, metrics)
 
@@ -226,16 +258,20 @@ class KnownForms:
             return None
         self._named_epoch(epoch)
         if match["k"] and not line[: match.start()].strip():
-            self._known.epoch_line = epoch
-        return Mark(epoch, number(match["k"]), metrics_of(line))
+            self._known.epoch_line = (epoch, number(match["k"]))
+        step = self._epochs.take(epoch)
+        return Mark(step, None if self._epochs.base else number(match["k"]), metrics_of(line))
 
-
-def _in_epoch(epoch: float, epochs: float | None, count: float, total: float, metrics: dict[str, float]) -> Mark:
-    """A position in an epoch as one growing number. Where the number of epochs is printed they are taken to
-    count from 1, as nearly everybody's do who prints it."""
-    if epochs is not None and epoch >= 1:
-        return Mark((epoch - 1) * total + count, epochs * total, metrics)
-    return Mark(epoch * total + count, None, metrics)
+    def _in_epoch(
+        self, epoch: float, epochs: float | None, count: float, total: float, metrics: dict[str, float]
+    ) -> Mark:
+        """A position in an epoch as one growing number. Where the number of epochs is printed they are taken to
+        count from 1, as nearly everybody's do who prints it."""
+        known = epochs is not None and epoch >= 1
+        value, whole = (epoch - known) * total + count, self._whole
+        # A bar that is cleared for its next epoch is drawn at 0 once more under the old name.
+        step = whole.base + whole.last if count == 0 and value < whole.last else whole.take(value)
+        return Mark(step, epochs * total if known and epochs is not None and not self._whole.base else None, metrics)
 
 
 def _may_mark(line: bytes) -> bool:

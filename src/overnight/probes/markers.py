@@ -51,16 +51,33 @@ class Scanner(Protocol):
 
 
 class Count:
-    """A counter that may start anew: one growing number of it."""
+    """A counter that may start anew: one growing number of it. `least`: how far a round must have come."""
 
-    def __init__(self) -> None:
+    def __init__(self, least: float = SMALLEST_TOTAL) -> None:
+        self._least = least
+        self._first: float | None = None
+        self._round = 0.0  # what earlier stages or folds had
         self.base = 0.0  # what earlier rounds had
         self.last = 0.0
         self._troubled = 0  # growing counts until trouble is taken for survived
 
+    @property
+    def troubled(self) -> bool:
+        """Trouble was seen, and not yet survived."""
+        return self._troubled > 0
+
     def trouble(self) -> None:
         """A traceback, a retry: if it falls now, it has not gone on."""
         self._troubled = SURVIVED_AFTER
+
+    def next_round(self) -> None:
+        """The epochs begin again, and nothing speaks against it."""
+        self.base = self._round = self.base + self.last
+        self.last = 0.0
+
+    def restart(self) -> None:
+        """The epochs begin again because it had to."""
+        self.base, self.last = self._round, 0.0
 
     def take(self, count: float, turned: bool = False, believable: bool = True) -> float:
         """Enter a count as printed. `turned`: a higher epoch was named since the last one; `believable`: nothing but
@@ -68,12 +85,14 @@ class Count:
         if turned and count <= self.last:  # equal: it prints only each epoch's last step
             self.base += self.last
         elif count < self.last:
-            far = self.last >= SMALLEST_TOTAL and count <= 0.1 * self.last
+            start = max(0.1 * self.last, self._first or 0.0 if self._least < SMALLEST_TOTAL else 0.0)
+            far = self.last >= self._least and count <= start
             if far and believable and not self._troubled:
                 self.base += self.last
         elif count > self.last and self._troubled:
             self._troubled -= 1
         self.last = count
+        self._first = count if self._first is None else self._first
         return self.base + count
 
 

@@ -149,6 +149,7 @@ def test_lightning_with_its_validation() -> None:
     """A bar per epoch, one of the validation below it: the step goes on through all of it."""
     log = Log()
     for epoch in range(3):
+        log.line(bar(0, 20, f"Epoch {max(0, epoch - 1)}: "))  # as it is cleared
         assert "advance" in log.lines(*(bar(n, 20, f"Epoch {epoch}: ", ", loss=0.5") for n in range(1, 21)))
         assert set(log.lines(*(bar(n, 10, "Validation DataLoader 0: ") for n in range(1, 11)))) == {"work"}
     assert log.best == 60
@@ -168,7 +169,7 @@ def test_keras_epochs() -> None:
     log = Log()
     for epoch in (1, 2, 3):
         log.lines(f"Epoch {epoch}/3", *(f"{n}/36 ━━━━━━━━━━ 0s 3ms/step - loss: 0.25" for n in (1, 18, 36)))
-    assert log.best == 3 * 36 + 36
+    assert log.mark == Mark(108, 108, {"loss": 0.25})
 
 
 def test_a_bar_that_prepares_gives_way_to_the_training() -> None:
@@ -209,3 +210,33 @@ def test_a_persons_pattern_leaves_bars_as_work() -> None:
     """Who wrote `iter (?P<step>…)` still evaluates for ninety minutes, with a bar."""
     log = Log(r"iter (?P<step>\d+)")
     assert log.lines("iter 5", bar(1, 50, "Evaluating: "), bar(2, 50, "Evaluating: ")) == ["advance", "work", "work"]
+
+
+@pytest.mark.parametrize("fold", [
+    [bar(n, 20, f"Epoch {epoch}: ", ", loss=0.5") for epoch in range(4) for n in (0, 10, 20)],
+    [f"Epoch [{epoch}/4], Step [{n}/600], Loss: 0.5" for epoch in (1, 2, 3, 4) for n in range(100, 601, 100)],
+    [f"epoch {epoch} step {n} loss 2.0" for epoch in range(4) for n in range(0, 301, 50)],
+    [f"Epoch {epoch}/8 loss 2.0" for epoch in range(1, 9)],
+])  # fmt: skip
+def test_folds_go_on_counting(fold: list[str]) -> None:
+    """Five folds in one program, each from epoch 0: from the second on nothing was an advance, and it was ended."""
+    log = Log()
+    rounds = [log.lines(*fold).count("advance") for _ in range(3)]
+    assert min(rounds) >= len(fold) - 6, rounds
+    log.lines("Traceback (most recent call last):")
+    assert log.lines(*fold[: len(fold) // 2]).count("advance") == 0
+
+
+def test_the_loggers_own_word_is_the_last_step() -> None:
+    """Lightning names no number of epochs: a run that hung in its end had no last step, and was trained again."""
+    log = Log()
+    log.lines(*(bar(n, 20, f"Epoch {epoch}: ") for epoch in range(2) for n in (0, 10, 20)))
+    assert log.mark is not None and log.mark.total is None
+    log.line("`Trainer.fit` stopped: `max_epochs=2` reached.")
+    assert log.mark == Mark(40, 40)
+    assert log.lines(bar(0, 30, "Epoch 0: "), bar(15, 30, "Epoch 0: ")) == ["", "advance"]  # a second stage
+    assert log.mark == Mark(55, None)
+    other = Log()
+    other.lines("{'loss': '1.0', 'epoch': '0.5'}", "{'loss': '1.0', 'epoch': '1'}")
+    other.line("{'train_runtime': '0.0105', 'train_loss': '0.4477', 'epoch': '1'}")
+    assert other.mark is not None and (other.mark.step, other.mark.total) == (1, 1)

@@ -199,3 +199,20 @@ def test_a_file_that_says_nothing(tmp_path: Path, data: bytes) -> None:
     path.write_bytes(data)
     found = progress_file.read(str(path))
     assert found is None or (found.mark, found.phase, found.quiet, found.metrics) == (None, None, None, {})
+
+
+def test_no_tensor_is_kept(tmp_path: Path) -> None:
+    """The loss that was said kept its graph, and with it the activations of a whole step, on the device."""
+    code = """
+    import weakref
+    class Tensor:
+        def __float__(self): return 0.5
+    for step in range(3):
+        loss = Tensor()
+        seen = weakref.ref(loss)
+        progress(step, 9, loss=loss, lr=0.1 * step)
+        del loss
+        assert seen() is None, step
+    """
+    found = said(tmp_path, code)
+    assert (found["step"], found["metrics"]) == (2.0, {"loss": 0.5, "lr": 0.2})
