@@ -92,6 +92,7 @@ class Followed(Struct):
     weak: int = 0  # STEP markers that had nothing but the end of a line for them
     epoch: float | None = None  # the highest named
     epoch_line: tuple[float, float | None] | None = None  # of a line `Epoch 3/10`, under which Keras draws its bar
+    in_epoch: float | None = None  # of the newest count within one
     turned: bool = False  # a higher epoch was named since the counter last spoke
     bar_total: float | None = None  # of the bar being followed; 0: it has none; IN_EPOCHS
     bar_last: float = 0.0
@@ -270,7 +271,9 @@ class KnownForms:
         known = epochs is not None and epoch >= 1
         value, whole = (epoch - known) * total + count, self._whole
         # A bar that is cleared for its next epoch is drawn at 0 once more under the old name.
-        step = whole.base + whole.last if count == 0 and value < whole.last else whole.take(value)
+        cleared = count == 0 and value < whole.last and epoch == self._known.in_epoch
+        step = whole.base + whole.last if cleared else whole.take(value)
+        self._known.in_epoch = epoch
         return Mark(step, epochs * total if known and epochs is not None and not self._whole.base else None, metrics)
 
 
