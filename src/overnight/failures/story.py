@@ -20,6 +20,7 @@ _CLOSING_BYTES, _CLOSING_LINES = 8192, 12
 _EXCEPTION_LINE = re.compile(r"^(?:[a-z_]\w*\.)*[A-Z]\w*(?:Error|Exception)(?:: .|$)")
 
 LAUNCHER = "child-failed"  # the rule of a launcher's word for a worker that failed
+SHELL = "command-missing"  # the rule of what a shell or an interpreter does not find
 LATE_STORE = "store-lost-late"  # what a rendezvous' failure is once steps were made
 UNNAMED = "python-exception"  # the rule of an exception that no other rule knows
 
@@ -39,7 +40,16 @@ def gather(source: Source, rules: RuleSet) -> list[Event]:
     if closing is not None:
         rest.append(closing)
     rest.sort(key=lambda event: event.offset)
+    _hush_shell(rest)
     return [_in_its_time(source, event, rules) for event in rest]
+
+
+def _hush_shell(events: list[Event]) -> None:
+    """A script that goes on after its program failed: what its shell then misses explains nothing that came before."""
+    failed = next((event.offset for event in events if event.rule.role == "consequence"), None)
+    for event in events:
+        if failed is not None and event.rule.name == SHELL and event.offset > failed:
+            event.strength = HINT
 
 
 def _in_its_time(source: Source, event: Event, rules: RuleSet) -> Event:
