@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PROVOKED := .venv-provoked
+PEERS := .venv-peers
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test ground provoked check fmt bench heavy docs clean
@@ -55,9 +56,14 @@ docs: $(STAMP)  ## write the generated reference pages anew
 	$(BIN)/python -m overnight.failures.document > docs/reference/failure-classes.md
 	$(BIN)/python -m overnight.cli.document > docs/reference/cli.md
 
-bench: $(STAMP)  ## benchmarks, as ratios in one run (needs GNU parallel for one peer)
+$(PEERS)/.installed: Makefile
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check "ray>=2.9" "snakemake>=8"
+	@touch $@
+
+bench: $(STAMP) $(PEERS)/.installed  ## benchmarks, as ratios in one run (needs GNU parallel for one peer)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
 	$(BIN)/python benchmarks/run.py
 
 clean:  ## remove what was built here
-	rm -rf $(VENV) $(PROVOKED) build dist .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PROVOKED) $(PEERS) build dist .mypy_cache .ruff_cache .hypothesis

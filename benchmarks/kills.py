@@ -2,9 +2,10 @@
 
 from collections import Counter
 
-from ground import Ground, standing
 from scale import seconds_to_recover
 from table import Line, Series
+
+from ground import Ground, standing
 
 RECOVERY, LOST, DOUBLED, HARMED = "in control again", "runs lost", "runs doubled", "runs harmed"
 
@@ -12,15 +13,15 @@ RECOVERY, LOST, DOUBLED, HARMED = "in control again", "runs lost", "runs doubled
 COUNTED = """
 trap 'echo harmed $1 >> told' TERM INT HUP USR1 ABRT
 echo begun $1 >> told
-sleep 0.3
+sleep 0.5
 echo ended $1 >> told
 """
 
 
 def measure(series: Series, *, quick: bool) -> list[Line]:
     """Row 5 of the budgets. The deaths come after 0 to 12 turns of each supervisor: before, in and after work."""
-    kills, slots = (10, 4) if quick else (100, 4)
-    runs = 12 * kills
+    kills, slots = (10, 4) if quick else (1000, 4)
+    runs = 8 * kills
     with standing() as ground:
         (ground.work / "counted.sh").write_text(COUNTED)
         campaign = ground.launch("--slots", slots, "--runs", ground.rows(runs), "--", "sh", "counted.sh", "{n}")

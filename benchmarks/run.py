@@ -12,14 +12,17 @@ import time
 from pathlib import Path
 
 import classifier
+import detection
 import dispatch
 import false_kills
+import fault_storm
 import idle
 import kills
 import scale
 import startup
-from ground import kept
 from table import Line, Series, document, table
+
+from ground import kept
 
 ALL = {
     "dispatch": (dispatch.measure, "Dispatch of runs that do nothing, two slots"),
@@ -27,6 +30,8 @@ ALL = {
     "idle": (idle.measure, "1,000 live runs, nothing happens"),
     "kills": (kills.measure, "The supervisor is killed under load"),
     "false_kills": (false_kills.measure, "Healthy programs ended by mistake, over recorded cadences"),
+    "detection": (detection.measure, "A stall is noticed, and its slot is free again"),
+    "fault_storm": (fault_storm.measure, "A storm of faults over sixty runs, two slots"),
     "startup": (startup.measure, "Start-up"),
     "classifier": (classifier.measure, "The failure classifier"),
 }

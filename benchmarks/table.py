@@ -58,6 +58,12 @@ class Series:
         middle = statistics.median(values)
         return Line(what or name, middle, unit, min(values), max(values), f"≤ {budget:g} {unit}", middle <= budget)
 
+    def at_least(self, name: str, budget: float) -> Line:
+        """The lowest of a series against what there must be."""
+        values, unit = self.values[name], self.units[name]
+        low = min(values)
+        return Line(name, low, unit, low, max(values), f"≥ {budget:g} {unit}", low >= budget)
+
     def never_above(self, name: str, budget: float) -> Line:
         """The worst of a series against a limit."""
         line = self.at_most(name, budget, f"{name}, at worst")

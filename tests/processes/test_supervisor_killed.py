@@ -17,7 +17,7 @@ __all__ = ["ground"]
 COUNTED = """
 trap 'echo harmed $1 >> "$2"' TERM INT HUP USR1 ABRT
 echo begun $1 >> "$2"
-sleep 0.15
+sleep ${3:-0.15}
 echo ended $1 >> "$2"
 """
 
@@ -35,19 +35,23 @@ def told_once(ground: Ground, runs: int) -> None:
     assert told == Counter({f"{word} {n}": 1 for word in ("begun", "ended") for n in range(runs)})
 
 
-def test_killed_fifty_times(ground):
+KILLS, RUNS = 200, 600
+
+
+def test_killed_two_hundred_times(ground):
     """Guards against a supervisor whose death loses a run, starts one twice or harms a live one."""
-    words = ["--slots", 4, *sweep(ground, 150)]
-    campaign = ground.launch(*words)
-    for turns in itertools.islice(itertools.cycle((0, 1, 2, 5, 12)), 50):
+    words = [*sweep(ground, RUNS), 1.0]
+    campaign = ground.launch("--slots", 4, *words)
+    for turns in itertools.islice(itertools.cycle((0, 1, 2, 5, 12)), KILLS):
         term = ground.holder["term"]
         os.kill(ground.supervisor(), signal.SIGKILL)
         ground.in_control(term, turns)
-    assert len(lines(ground.base / "told")) < 2 * 150, "it was over before the last kill"
-    done = ground.overnight("launch", "--wait", "--json", *words).document
-    assert (done["campaign"], done["state"], done["counts"]) == (campaign, "succeeded", {"succeeded": 150})
+    assert len(lines(ground.base / "told")) < 2 * RUNS, "it was over before the last kill"
+    ground.overnight("amend", campaign, "--set", "resources.slots=100")
+    done = ground.overnight("launch", "--wait", "--json", "--slots", 4, *words).document
+    assert (done["campaign"], done["state"], done["counts"]) == (campaign, "succeeded", {"succeeded": RUNS})
     assert {run["attempts"] for run in done["runs"]} == {1}
-    told_once(ground, 150)
+    told_once(ground, RUNS)
 
 
 # Runs until somebody says `go`, however long that takes.
