@@ -104,6 +104,8 @@ def test_it_is_idempotent_and_leaves_the_lines_of_others_alone(ground: Ground, s
     again = ground.overnight("supervisor", "install", "--json").document
     assert (again["changed"], again["installed"]) == (False, True)
     assert (spool / "table").read_text() == table
+    assert "would be removed: cron" in ground.overnight("supervisor", "install", "--uninstall", "--dry-run").out
+    assert (spool / "table").read_text() == table
     ground.overnight("supervisor", "install", "--uninstall")
     assert (spool / "table").read_text() == f"{others}\n"
     assert "nothing was installed" in ground.overnight("supervisor", "install", "--uninstall").out

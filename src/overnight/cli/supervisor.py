@@ -76,7 +76,7 @@ def install(root: str | None, as_json: bool, uninstall: bool, dry_run: bool, yes
 
     place = watchers.place(root)
     if uninstall:
-        return _uninstall(place, as_json)
+        return _uninstall(place, as_json, dry_run)
     planned = installing.plan(place)
     if not as_json:
         speak.say(f"{planned.path}{' has' if planned.current else ' gets'}:")
@@ -118,9 +118,16 @@ def _agreed(yes: bool, as_json: bool) -> None:
     click.confirm("Write it?", abort=True, err=True)
 
 
-def _uninstall(place: Any, as_json: bool) -> int:
+def _uninstall(place: Any, as_json: bool, dry_run: bool) -> int:
     from overnight.api import installing
 
+    if dry_run:
+        method = installing.installed(place)
+        if as_json:
+            speak.say_json({"root": str(place.root), "removed": [], "installed": method is not None})
+        else:
+            speak.say(f"would be removed: {method}" if method else "nothing is installed for this root")
+        return 0
     removed = installing.uninstall(place)
     if as_json:
         speak.say_json({"root": str(place.root), "removed": removed, "installed": False})

@@ -16,6 +16,8 @@ LOST_SECONDS = 30 * 60.0  # an attempt lost for longer needs a person
 TITLE_CHARACTERS = 50
 BODY_CHARACTERS = 240
 
+# What a campaign's end says itself, or makes void.
+_ITS_OWN = ("failed:*", "held:*", "lost", "campaign-held", "cause:*", "scouts", "code")
 _LOOK_FIRST = frozenset({"unknown", "crash", "numeric", "gate.failed"})
 
 Word = Telling | Untelling
@@ -76,8 +78,8 @@ def of_campaign(before: Campaign | None, now: Campaign) -> list[Word]:
     words: list[Word] = []
     was = CampaignState.ACTIVE if before is None else before.state
     if now.state != was and now.state in OVER:
-        # It says how many failed: nothing of this campaign need be told beside it.
-        words.append(Untelling(now.id, "*"))
+        # It says how many failed: nothing of its runs need be told beside it.
+        words += [Untelling(now.id, cause) for cause in _ITS_OWN]
         command = f"overnight status {now.id}"
         words.append(Telling(now.id, "end", NoticeKind.END, _ended(now), "", command, cools=False))
     elif now.state != was and now.state == CampaignState.HELD and not _all_in_common(now):

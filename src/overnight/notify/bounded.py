@@ -14,6 +14,7 @@ from overnight.model.codec import Struct
 TAIL_BYTES = 2000
 TOKEN = "OVERNIGHT_NOTICE_TOKEN"  # in the environment of all that it starts, however it is detached
 _ROUNDS = 5
+_REAP_SECONDS = 5.0
 
 
 class Outcome(Struct, frozen=True):
@@ -44,11 +45,10 @@ def run(argv: Sequence[str], text: str, env: Mapping[str, str], seconds: float) 
         return Outcome(None, f"cannot be started: {problem}")
     finally:
         os.close(given)
-    with process:
-        try:
-            said, ended = _listen(process, time.monotonic() + seconds)
-        finally:
-            _end(process, token)
+    try:
+        said, ended = _listen(process, time.monotonic() + seconds)
+    finally:
+        _end(process, token)
     words = said.decode("utf-8", "replace").strip()
     if not ended:
         return Outcome(
@@ -93,7 +93,10 @@ def _end(process: subprocess.Popen[bytes], token: str) -> None:
                 _kill(pid, mark)
         if not left:
             break
-    process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):  # state D: nobody waits for that
+        process.wait(_REAP_SECONDS)
 
 
 def _marked(mark: bytes) -> list[int]:

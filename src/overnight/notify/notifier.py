@@ -1,15 +1,15 @@
-"""`ports.Notifier` by a person's own settings, read anew whenever they are needed."""
+"""`ports.Notifier` by a person's own settings."""
 
 import os
 from collections.abc import Callable
 
 from overnight.model.notices import Delivery, NoticeText
-from overnight.model.settings import Settings
+from overnight.model.settings import NotifySettings, Settings
 from overnight.notify.channels import channels, deliver, ping
 
 
 class OwnNotifier:
-    """`read` gives the settings as they are now; what it raises is told as a delivery that failed."""
+    """`read` gives the settings as they are now, or raises `Refusal`."""
 
     def __init__(self, read: Callable[[], Settings]) -> None:
         self._read = read
@@ -17,8 +17,7 @@ class OwnNotifier:
     def settings(self) -> Settings:
         return self._read()
 
-    def deliver(self, text: NoticeText, told: tuple[str, ...]) -> tuple[Delivery, ...]:
-        settings = self._read().notify
+    def deliver(self, settings: NotifySettings, text: NoticeText, told: tuple[str, ...]) -> tuple[Delivery, ...]:
         if text.kind not in settings.tell:
             return ()
         return tuple(deliver(each, text) for each in channels(settings, os.environ) if each.name not in told)

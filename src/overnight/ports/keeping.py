@@ -11,7 +11,7 @@ from overnight.model.policy import CodeIdentity
 from overnight.model.requests import Answer, Request
 from overnight.model.room import Room
 from overnight.model.run import Run, Vitals
-from overnight.model.settings import Settings
+from overnight.model.settings import NotifySettings, Settings
 from overnight.ports.executing import AttemptRef, RunRef, StartOrder
 
 
@@ -61,8 +61,8 @@ class Notifier(Protocol):
     def settings(self) -> Settings:
         """What the person wants now. Raises `Refusal` where it cannot be read."""
 
-    def deliver(self, text: NoticeText, told: tuple[str, ...]) -> tuple[Delivery, ...]:
-        """Try every channel that has not taken it. Nothing: nobody wants it. Raises `Refusal` as `settings`."""
+    def deliver(self, settings: NotifySettings, text: NoticeText, told: tuple[str, ...]) -> tuple[Delivery, ...]:
+        """Try every channel that has not taken it. Nothing: nobody wants it."""
 
     def ping(self, url: str) -> str:
         """Call an address; the words of what went wrong, empty if nothing did."""

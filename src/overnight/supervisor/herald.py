@@ -31,7 +31,8 @@ class Herald:
         self._notifier = notifier
         self._settings = Settings()
         self._settings_due = 0.0
-        self._known = False  # the settings have been read
+        self._known = False  # the settings have been read; until then what is owed stays owed
+        self._reading = False
         self._complaint = ""
         self._ping_due: float | None = None
         self._ping_marked = False
@@ -95,9 +96,11 @@ class Herald:
             return
         if now.mono >= self._settings_due:
             self._settings_due = now.mono + SETTINGS_SECONDS
-            self._workers.submit(("herald", "settings"), notifier.settings)
+            if not self._reading:  # one that hangs in a dead home directory is not followed by a second
+                self._reading = True
+                self._workers.submit(("herald", "settings"), notifier.settings)
         self._mind_the_store(now, problem, notifier)
-        if problem:
+        if problem or not self._known:
             return
         if self._ping_marked:
             self._ping_marked, self._pinging = False, True
@@ -105,9 +108,9 @@ class Herald:
         tidings = self._ledger.tidings
         notice = tidings.due(now)
         if notice is not None:
-            tidings.flying = notice.key
+            tidings.fly(notice, now)
             text = notices.text(notice, self._ledger.campaigns)
-            self._workers.submit(("notice", notice.key), _delivery(notifier, text, notice.told))
+            self._workers.submit(("notice", notice.key), self._delivery(notifier, text, notice.told))
 
     def _mind_the_store(self, now: Moment, problem: str, notifier: Notifier) -> None:
         if not problem:
@@ -123,7 +126,13 @@ class Herald:
             self._unstored = Notice("", "store", 1, NoticeKind.NEEDS_YOU, now, now, what, why, "overnight doctor")
         self._unstored_due = now.mono + self._settings.notify.cooldown
         text = notices.text(self._unstored, self._ledger.campaigns)
-        self._workers.submit(("notice", "unstored"), _delivery(notifier, text, self._unstored.told))
+        self._workers.submit(("notice", "unstored"), self._delivery(notifier, text, self._unstored.told))
+
+    def _delivery(
+        self, notifier: Notifier, text: NoticeText, told: tuple[str, ...]
+    ) -> Callable[[], tuple[Delivery, ...]]:
+        settings = self._settings.notify
+        return lambda: notifier.deliver(settings, text, told)
 
     # --- results -------------------------------------------------------------------------------------------
 
@@ -147,7 +156,9 @@ class Herald:
         return True
 
     def _read(self, done: Done) -> None:
+        self._reading = False
         if done.problem is None:
+            self._known = True
             self._settings, self._complaint = done.value, ""
             self._ledger.tidings.cooldown = self._settings.notify.cooldown
         elif str(done.problem) != self._complaint:
@@ -181,12 +192,8 @@ def _later(call: Callable[[str], str], url: str) -> Callable[[], str]:
     return lambda: call(url)
 
 
-def _delivery(notifier: Notifier, text: NoticeText, told: tuple[str, ...]) -> Callable[[], tuple[Delivery, ...]]:
-    return lambda: notifier.deliver(text, told)
-
-
 def _deliveries(done: Done) -> tuple[Delivery, ...]:
     if done.problem is not None:
-        return (Delivery("settings", False, str(done.problem)),)
+        return (Delivery("delivery", False, str(done.problem)),)
     found: tuple[Delivery, ...] = done.value
     return found

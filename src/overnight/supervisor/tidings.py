@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 FIRST_AGAIN, LONGEST_AGAIN = 30.0, 1800.0  # seconds to the next try of a delivery that failed; doubled each time
 MOST_TRIES = 20  # about eight hours
+FLIGHT_SECONDS = 900.0  # every delivery is bounded; beyond this, even what bounds it has not come back
 
 
 class Tidings:
@@ -28,6 +29,7 @@ class Tidings:
         self.cooldown = COOLDOWN_SECONDS
         self.owed: dict[str, Notice] = {}
         self.flying: str | None = None  # the one that is being delivered
+        self._flown = 0.0  # since when (monotonic seconds)
 
     def load(self, now: Moment) -> None:
         """Take over what an earlier supervisor owed. Of another boot, nothing is left of its waits."""
@@ -47,9 +49,7 @@ class Tidings:
         """Owe a notice; see `Telling`."""
         newest = self._newest(telling.campaign, telling.cause)
         if newest is not None and self._may_change(newest):
-            joined = replace(newest, runs=newest.runs + telling.runs, why=newest.why or telling.why)
-            if joined != newest:
-                self._put(joined)
+            self._put(_joined(newest, telling, at))
             return
         due = after(at, telling.delay)
         if telling.cools and newest is not None and newest.settled is not None and newest.told:
@@ -93,9 +93,15 @@ class Tidings:
     def due(self, now: Moment) -> Notice | None:
         """The next notice to be delivered: committed, due, and no other is on its way."""
         if self.flying is not None:
-            return None
+            if now.mono - self._flown < FLIGHT_SECONDS:
+                return None
+            self.delivered(self.flying, (Delivery("delivery", False, f"no end within {FLIGHT_SECONDS:g} s"),), now)
         ready = [n for n in self.owed.values() if n.due.mono <= now.mono and n.key not in self._batch().notices]
         return min(ready, key=lambda n: (n.due.mono, n.key)) if ready else None
+
+    def fly(self, notice: Notice, now: Moment) -> None:
+        """It is on its way: `delivered` says what came of it."""
+        self.flying, self._flown = notice.key, now.mono
 
     def next_due(self) -> float | None:
         """When that is (monotonic seconds); None: never, or when the one on its way has come back."""
@@ -121,6 +127,13 @@ class Tidings:
             log.warning("notice %s, try %d: %s", key, notice.tries, words)
             pause = min(FIRST_AGAIN * 2.0 ** (notice.tries - 1), LONGEST_AGAIN)
             self._put(replace(notice, words=words, due=after(now, pause)))
+
+
+def _joined(notice: Notice, telling: Telling, at: Moment) -> Notice:
+    """More runs of one cause add to their number, what stands alone replaces the older news."""
+    if telling.runs:
+        return replace(notice, runs=notice.runs + telling.runs)
+    return replace(notice, what=telling.what, why=telling.why, command=telling.command, at=at)
 
 
 def _fits(pattern: str, cause: str) -> bool:

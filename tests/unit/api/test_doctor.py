@@ -14,6 +14,9 @@ from overnight.api.doctor import ground, rounds, watch
 from overnight.api.places import Place
 from overnight.cli.app import run
 from overnight.model.health import Check, Health
+from overnight.model.notices import Notice, NoticeKind
+from overnight.model.time import Moment
+from overnight.ports import Batch
 from overnight.store import SqliteStore
 from overnight.supervisor import keep
 
@@ -176,12 +179,24 @@ def test_settings_with_addresses_that_others_may_read(place: Place, tmp_path: Pa
     path = tmp_path / "config.toml"
     path.write_text('[notify]\nwebhook = "https://example.org/SECRET"\n')
     path.chmod(0o644)
-    found = watch.notify()
+    found = watch.notify(place)
     assert found.health == Health.WARN and found.hint == f"chmod 600 {path}" and "SECRET" not in found.words
     path.chmod(0o600)
-    assert watch.notify().health == Health.OK
+    assert watch.notify(place).health == Health.OK
     path.write_text("[notify]\nwebhok = 1\n")
-    assert watch.notify().health == Health.BAD
+    assert watch.notify(place).health == Health.BAD
+
+
+def test_notices_that_nobody_took_are_said(place: Place, tmp_path: Path) -> None:
+    """The webhook had answered 404 for a week."""
+    (tmp_path / "config.toml").write_text('[notify]\ncommand = "true"\n')
+    at = Moment(1.0, 1_700_000_000.0, "boot")
+    owed = Notice("bat-1", "end", 1, NoticeKind.END, at, at, "ended", tries=3, words="webhook x: answered 404")
+    store = SqliteStore(place.database)
+    store.commit(Batch(notices={owed.key: owed}))
+    store.close()
+    found = watch.notify(place)
+    assert found.health == Health.WARN and "bat-1/end/1: webhook x: answered 404" in found.words
 
 
 def test_a_test_notice_goes_through_every_channel(

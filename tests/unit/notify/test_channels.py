@@ -23,7 +23,7 @@ TEXT = NoticeText("bat-1/end/1", "end", "bat-1", "bat: ended: all 2 done", STATU
 
 
 def told(settings: NotifySettings, text: NoticeText = TEXT, already: tuple[str, ...] = ()) -> tuple[Delivery, ...]:
-    return OwnNotifier(lambda: Settings(settings)).deliver(text, already)
+    return OwnNotifier(Settings).deliver(settings, text, already)
 
 
 def living(mark: str) -> list[str]:

@@ -34,9 +34,8 @@ class Person:
             raise Refusal("config.toml is no TOML", "mend it", ())
         return self.own
 
-    def deliver(self, text: NoticeText, told: tuple[str, ...]) -> tuple[Delivery, ...]:
-        settings = self.settings()
-        if text.kind not in settings.notify.tell:
+    def deliver(self, settings: NotifySettings, text: NoticeText, told: tuple[str, ...]) -> tuple[Delivery, ...]:
+        if text.kind not in settings.tell:
             return ()
         self.tries.append(text)
         if len(self.tries) <= self.refuses:

@@ -8,7 +8,7 @@ from overnight.model.settings import COOLDOWN_SECONDS
 from overnight.model.time import Moment, after
 from overnight.ports import Batch
 from overnight.store import SqliteStore
-from overnight.supervisor.tidings import MOST_TRIES, Tidings
+from overnight.supervisor.tidings import FLIGHT_SECONDS, MOST_TRIES, Tidings
 
 NOW = Moment(1000.0, 1_700_000_000.0, "boot-1")
 TOOK = (Delivery("command", True),)
@@ -42,7 +42,7 @@ class Office:
         notice = self.tidings.due(at)
         if notice is None:
             return None
-        self.tidings.flying = notice.key
+        self.tidings.fly(notice, at)
         self.tidings.delivered(notice.key, deliveries, at)
         self.commit()
         return notice.key
@@ -134,12 +134,12 @@ def test_cured_before_it_went_out_is_not_told() -> None:
     assert told(office, "lost")()[0] == NoticeState.DROPPED
 
 
-def test_the_end_untells_all_of_its_campaign_and_of_no_other() -> None:
+def test_what_is_untold_is_so_for_one_campaign_alone() -> None:
     """The end of one campaign silenced the failures of its neighbour."""
     office = Office()
     office.tidings.tell(telling(), NOW)
     office.tidings.tell(telling(campaign="cat-1"), NOW)
-    office.tidings.hear(Untelling("bat-1", "*"), NOW)
+    office.tidings.hear(Untelling("bat-1", "failed:*"), NOW)
     assert set(office.tidings.owed) == {"cat-1/failed:code/1"}
 
 
@@ -181,7 +181,7 @@ def test_one_on_its_way_is_not_changed() -> None:
     office = Office()
     office.tidings.tell(telling(delay=0), NOW)
     office.commit()
-    office.tidings.flying = "bat-1/failed:code/1"
+    office.tidings.fly(office.tidings.owed["bat-1/failed:code/1"], NOW)
     office.tidings.tell(telling(delay=0), NOW)
     assert office.tidings.owed["bat-1/failed:code/1"].runs == 1
     assert office.tidings.due(NOW) is None, "one at a time"
@@ -198,3 +198,25 @@ def test_every_end_is_told() -> None:
     office.deliver(NOW)
     office.tidings.tell(end, after(NOW, 60))
     assert office.deliver(after(NOW, 60)) == "bat-1/end/2"
+
+
+def test_a_second_end_that_waits_for_the_same_channel_replaces_the_first() -> None:
+    """The webhook was down; when it came back it told of ten failures that had been mended hours ago."""
+    office = Office()
+    end = replace(telling("end", runs=0, delay=0), cools=False, what="ended: 0 of 2 done")
+    office.tidings.tell(end, NOW)
+    office.deliver(NOW, FAILED)
+    office.tidings.tell(replace(end, what="ended: all 2 done"), after(NOW, 10))
+    (notice,) = office.tidings.owed.values()
+    assert (notice.what, notice.n, notice.at) == ("ended: all 2 done", 1, after(NOW, 10))
+
+
+def test_a_delivery_that_never_comes_back_is_not_the_last() -> None:
+    """A thread hung in a dead home directory, and with it every notice of the night."""
+    office = Office()
+    office.tidings.tell(telling(delay=0), NOW)
+    office.commit()
+    office.tidings.fly(office.tidings.owed["bat-1/failed:code/1"], NOW)
+    assert office.tidings.due(after(NOW, FLIGHT_SECONDS - 1)) is None
+    office.tidings.due(after(NOW, FLIGHT_SECONDS + 1))
+    assert office.deliver(after(NOW, FLIGHT_SECONDS + 60)) == "bat-1/failed:code/1"

@@ -40,7 +40,7 @@ def examine(root: str | None, limit_seconds: float = LIMIT_SECONDS) -> tuple[Pla
         ("limits", host.limits),
         ("cgroups", host.cgroups),
         ("clock", lambda: ground.clock(place.root)),
-        ("notify", watch.notify),
+        ("notify", lambda: watch.notify(place)),
     ]
     answers = _within(questions, limit_seconds)
     checks = []
@@ -100,8 +100,8 @@ def tell_test() -> list[Delivery]:
         settings = read_own_config(path)
     if not settings.notify.configured:
         raise Refused("no channel is configured", f"write [notify] with command, webhook or apprise into {path}")
-    wanted = replace(settings, notify=replace(settings.notify, tell=(NoticeKind.NEEDS_YOU.value,)))
+    wanted = replace(settings.notify, tell=(NoticeKind.NEEDS_YOU.value,))
     words = f"A test from {os.uname().nodename}: this is how you will be told"
     text = NoticeText(f"test/{time.time():.0f}", NoticeKind.NEEDS_YOU.value, "", "overnight: a test", words,
                       "overnight doctor", time.time())  # fmt: skip
-    return list(OwnNotifier(lambda: wanted).deliver(text, ()))
+    return list(OwnNotifier(lambda: settings).deliver(wanted, text, ()))

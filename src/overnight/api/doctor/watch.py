@@ -3,9 +3,13 @@
 import os
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from overnight.api.places import Place
 from overnight.model.health import Check, Health
+
+if TYPE_CHECKING:
+    from overnight.model.notices import Notice
 
 
 def supervisor(where: Place) -> Check:
@@ -105,7 +109,7 @@ def gpus() -> Check:
     return Check("gpus", Health.OK, count)
 
 
-def notify() -> Check:
+def notify(where: Place) -> Check:
     """Is somebody told when a person is needed?"""
     from overnight.manifest.own_config import own_config_path, read_own_config
     from overnight.model.manifest import Refusal
@@ -124,7 +128,27 @@ def notify() -> Check:
         return Check("notify", Health.WARN, f"others may read the addresses in {path}", f"chmod 600 {path}")
     if own.apprise and not _has_apprise():
         return Check("notify", Health.BAD, "Apprise is not installed", 'pip install "overnight[notify]"')
+    late = [notice for notice in _owed(where) if notice.tries]
+    if late:
+        words = f"{len(late)} not delivered yet; the last try of {late[-1].key}: {late[-1].words}"
+        return Check("notify", Health.WARN, words, "overnight doctor --notify tries every channel")
     return Check("notify", Health.OK, f"{', '.join(ways)}: {', '.join(own.tell)}{ping}")
+
+
+def _owed(where: Place) -> "list[Notice]":
+    from overnight.ports import StoreError
+    from overnight.store import ReadStore
+
+    if not where.begun:
+        return []
+    try:
+        store = ReadStore(where.database)
+    except StoreError:
+        return []  # the database has a line of its own
+    try:
+        return store.owed_notices()
+    finally:
+        store.close()
 
 
 def _has_apprise() -> bool:
