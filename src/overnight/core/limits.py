@@ -30,6 +30,7 @@ class LimitsInForce(Struct, frozen=True):
     progress: float | None
     heartbeat_auto: bool = False
     progress_auto: bool = False
+    peek: float | None = None  # after so much silence its stacks may prove that it is done and cannot end
     log: float | None = None  # bytes
 
 
@@ -68,7 +69,9 @@ def in_force(run: Run, campaign: Campaign, vitals: Vitals) -> LimitsInForce:
 
     A quiet phase that the program has declared stretches them, those written by hand too: silence may last as long as
     the phase says, and each phase's seconds are added once between two advances. After the last step of a known total
-    nothing more is known of its gaps: the automatic heartbeat is that of a quiet phase.
+    nothing more is known of its gaps: the automatic heartbeat is that of a quiet phase, unless its stacks have shown
+    that it only leaves. Where no marker is known, lines of output were no proof of a start: silence is not called a
+    stall automatically before `startup` is over.
     """
     limits = campaign.policy.limits
     whole = run_timeout(run, campaign)
@@ -76,8 +79,14 @@ def in_force(run: Run, campaign: Campaign, vitals: Vitals) -> LimitsInForce:
     quiet = max([campaign.longest_quiet, vitals.longest_quiet, *(v.longest_quiet for v in earlier)])
     gap = max([campaign.longest_gap, vitals.longest_gap, *(v.longest_gap for v in earlier)])
     heartbeat, progress = limits.heartbeat, limits.progress
+    usual: float | None = None
     if heartbeat == AUTO:
-        heartbeat = _auto(quiet, campaign.quiet_factor * (QUIET_PHASE_FACTOR if done(vitals) else 1), HEARTBEAT_RANGE)
+        heartbeat = _auto(quiet, campaign.quiet_factor, HEARTBEAT_RANGE)
+        if done(vitals) and not vitals.leaving:
+            usual = None if vitals.quiet is not None else heartbeat
+            heartbeat *= QUIET_PHASE_FACTOR
+        if not vitals.marked:
+            heartbeat = max(heartbeat, (limits.startup or 0.0) - vitals.last_life)
     if progress == AUTO:
         progress = _auto(gap, campaign.quiet_factor, PROGRESS_RANGE)
     excused = sum(vitals.excused.values())
@@ -89,6 +98,7 @@ def in_force(run: Run, campaign: Campaign, vitals: Vitals) -> LimitsInForce:
         progress=None if progress is None else progress + excused,
         heartbeat_auto=limits.heartbeat == AUTO,
         progress_auto=limits.progress == AUTO,
+        peek=usual,
         log=limits.log,
     )
 

@@ -61,6 +61,7 @@ class Vitals(Struct, frozen=True):
     excused: dict[str, float] = field(default_factory=dict)  # such seconds by phase, since the last advance
     moved_at: float | None = None  # when the first advance was seen
     gpus_used: int | None = None  # of its slot's, at most at once, from five minutes after that; None: not known
+    leaving: bool = False  # silent, and its stacks show only who leaves: it is done
     started_moving: bool = False  # the first advance (no marker known: the tenth line) has been seen
     marked: bool = False  # a marker was seen
     last_life: float = 0.0

@@ -41,6 +41,7 @@ from overnight.supervisor.orders import Orders
 from overnight.supervisor.petitions import LaunchFiles, Petitions
 from overnight.supervisor.planner import Planner
 from overnight.supervisor.stepping_down import step_down
+from overnight.supervisor.teardown import Peeks
 from overnight.supervisor.watches import Watches
 from overnight.supervisor.workers import Done, Workers
 
@@ -77,6 +78,7 @@ class Supervisor:
         self._executors = executors
         self._files = files
         self._probe = probe
+        self.peeks = Peeks(workers, probe, orders, self.ledger, self.watches)
         self._orders = orders
         self._tenure = tenure
         self._renewal_due = clock.now().mono
@@ -211,6 +213,8 @@ class Supervisor:
                 self.planner.code_seen(campaign, done.value, done.problem, now)
             case ("cure", str() as campaign, str() as key):
                 self.cures.seen(campaign, key, done, now)
+            case ("peek", RunRef() as ref, int() as n):
+                self.peeks.seen(ref, n, done)
             case ("file", str() as campaign):
                 if done.problem is not None:
                     log.warning("campaign.json of %s: %s", campaign, done.problem)
@@ -281,6 +285,8 @@ class Supervisor:
                 continue
             try:
                 event = self.watches.passed(ref, run, campaign, now)
+                if event is None:
+                    self.peeks.consider(ref, run, campaign, watch)
                 if watch.looking is None:
                     orders.append(self._orders.look(run, campaign, watch, self.ledger.spec(ref), now))
                     watch.looking = now.mono

@@ -28,8 +28,8 @@ class Watch:
     """What is known of one live attempt."""
 
     __slots__ = (
-        "attempt", "begun", "cursor", "dirty", "due", "gpu_looks", "looking", "marked_at", "problem", "quiet_looks",
-        "skipped", "vitals",
+        "attempt", "begun", "cursor", "dirty", "due", "gpu_looks", "looking", "marked_at", "peeked", "problem",
+        "quiet_looks", "skipped", "vitals",
     )  # fmt: skip
 
     def __init__(self, attempt: Attempt, now: Moment) -> None:
@@ -41,6 +41,7 @@ class Watch:
         self.quiet_looks = 0
         self.marked_at: float | None = None  # when the marker last moved, by our looks (seconds of running)
         self.gpu_looks: list[tuple[float, int]] = []  # (seconds of running, GPUs in use)
+        self.peeked = 0.0  # seconds of the present silence when its stacks were last looked at
         self.looking: float | None = None  # since when a look is under way (monotonic)
         self.problem: str | None = None
         self.dirty = False
@@ -88,6 +89,7 @@ class Watch:
         self.cursor = look.cursor
         vitals = replace(self.vitals, seconds=running, lines=look.cursor.lines, size=look.cursor.size)
         if alive:
+            self.peeked = 0.0
             vitals = _life(vitals, running)
             vitals = replace(vitals, last_grown=running) if look.grown else vitals
         if look.said is not None:
@@ -147,7 +149,7 @@ def _life(vitals: Vitals, running: float) -> Vitals:
     longest = vitals.longest_quiet
     if vitals.started_moving and vitals.quiet is None:
         longest = max(longest, running - vitals.last_life)
-    return replace(vitals, last_life=running, longest_quiet=longest)
+    return replace(vitals, last_life=running, longest_quiet=longest, leaving=False)
 
 
 def said_in(vitals: Vitals, said: Said) -> Vitals:

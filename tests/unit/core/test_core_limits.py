@@ -31,9 +31,21 @@ def bound(**given: float | None) -> LimitsInForce:
 )
 def test_auto_heartbeat_is_ten_gaps_within_its_range(longest: float, heartbeat: float) -> None:
     """An evaluation of 20 min between logs was taken for a hang by a fixed limit of 15 min."""
-    found = in_force(Run("c", "r", 0), a_campaign(), Vitals(longest_quiet=longest))
+    found = in_force(Run("c", "r", 0), a_campaign(), replace(MOVING, longest_quiet=longest))
     assert found.heartbeat == pytest.approx(heartbeat)
     assert found.heartbeat_auto
+
+
+def test_silence_after_a_banner_is_no_stall_before_startup_is_over() -> None:
+    """Lightning's bar is rich's: thirty lines of a banner, then nothing until the end; ended after 15 minutes."""
+    banner = Vitals(started_moving=True, lines=30, last_life=60.0)
+    found = in_force(Run("c", "r", 0), a_campaign(), banner).heartbeat
+    assert found == pytest.approx(HOUR - 60.0)
+    later = replace(banner, last_life=2 * HOUR)
+    assert in_force(Run("c", "r", 0), a_campaign(), later).heartbeat == pytest.approx(900.0)
+    assert in_force(Run("c", "r", 0), a_campaign(), replace(banner, marked=True)).heartbeat == pytest.approx(900.0)
+    by_hand = a_campaign(Policy(limits=Limits(heartbeat=60.0)))
+    assert in_force(Run("c", "r", 0), by_hand, banner).heartbeat == 60.0
 
 
 @pytest.mark.parametrize("longest, progress", [(0.0, HOUR), (400.0, 4000.0), (10_000.0, 6 * HOUR)])
@@ -49,12 +61,12 @@ def test_auto_learns_from_earlier_attempts_and_succeeded_siblings() -> None:
     tale.begin()
     tale.end()
     tale.verify("nccl.timeout", Vitals(longest_quiet=100.0, longest_gap=500.0))
-    assert in_force(tale.run, tale.campaign, Vitals()).heartbeat == pytest.approx(1000.0)
+    assert in_force(tale.run, tale.campaign, MOVING).heartbeat == pytest.approx(1000.0)
     assert in_force(tale.run, tale.campaign, Vitals()).progress == pytest.approx(5000.0)
     sibling = Tale()
     sibling.succeed(Vitals(longest_quiet=200.0, longest_gap=800.0))
     assert sibling.lessons == [Finished(200.0, 800.0, sibling.run.ran_seconds)]
-    assert in_force(Run("c", "r2", 1), sibling.campaign, Vitals()).heartbeat == pytest.approx(2000.0)
+    assert in_force(Run("c", "r2", 1), sibling.campaign, MOVING).heartbeat == pytest.approx(2000.0)
     assert in_force(Run("c", "r2", 1), sibling.campaign, Vitals()).progress == pytest.approx(8000.0)
 
 
@@ -66,7 +78,7 @@ def test_a_quiet_phase_makes_automatic_limits_four_times_as_long_said_once() -> 
     assert tale.campaign.quiet_factor == 1.0
     tale.stall(vitals=place)
     assert tale.campaign.quiet_factor == limits.QUIET_PHASE_FACTOR == 4.0
-    assert in_force(tale.run, tale.campaign, Vitals()).heartbeat == pytest.approx(3600.0)
+    assert in_force(tale.run, tale.campaign, MOVING).heartbeat == pytest.approx(3600.0)
     tale.stall(vitals=place)
     assert len(tale.said) == 1
     assert "r0" in tale.said[0] and "4 times" in tale.said[0]
