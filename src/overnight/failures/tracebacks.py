@@ -57,6 +57,9 @@ _STRING_END = re.compile(r'(?<!\\)"')
 # The outermost frame of what nobody caught. In a cell or a `-c`, a handler may well stand there too.
 _PROGRAM = re.compile(r'\s*File "(?!<(?:stdin|string|ipython)).{1,300}", line \d+, in (?:<module>|_run_module_as_main)')
 
+# torch's hook for what nobody caught puts the rank before every line; a logger would before the first one only.
+_HOOKED = re.compile(rb"(?:[^\n]{0,200}\[rank\d+\]: +(?:Traceback|File \"|\S)[^\n]*\n){2}")
+
 
 @dataclass(slots=True, eq=False)
 class Traceback:
@@ -72,6 +75,7 @@ class Traceback:
     before: str  # the line before the header
     chained: bool = False  # the next traceback of the log belongs to this failure
     retried: bool = False  # the lines below it say that it was tried again
+    hooked: bool = False  # printed by what a rank's process does with an exception that nobody caught
     first_frame: str = ""
     inline: list[str] = field(default_factory=list)  # told within one line (JSON): its exceptions' lines
     events: list[Event] = field(default_factory=list)
@@ -94,7 +98,7 @@ class Traceback:
     @property
     def of_program(self) -> bool:
         """It begins with the program itself: nothing between caught it, so that it ended the program."""
-        return _PROGRAM.match(self.first_frame) is not None
+        return self.hooked or _PROGRAM.match(self.first_frame) is not None
 
     @property
     def of_thread(self) -> bool:
@@ -112,6 +116,7 @@ def parse(source: Source, offset: int) -> Traceback:
     parsed = Traceback(offset, -1, offset, offset + at - 1, "", "", rank, _line_before(source, offset))
     if "\\n" in head.text.partition(_HEAD)[2]:
         return _within_one_line(parsed, head.text)
+    parsed.hooked = _HOOKED.match(raw) is not None
     margin = _margin(before, raw[at:])
     frames: list[str] = []
     framed, after, bare, bares = False, 0, 0, False
