@@ -110,7 +110,11 @@ def test_memory_that_does_not_come_back_quarantines_the_gpu(host: Host) -> None:
     host.end(book, slot, locks)
     while host.mono < 1000.5 + CHECK_SECONDS - 2.0:
         assert not host.look(book)
-    assert host.look(book, 5.0)
+    assert not host.look(book, 5.0)
+    (condemned,) = book.checks.take_condemned()
+    assert (condemned.ref.run_id, condemned.n, condemned.slot) == ("r", 1, "gpu:0")
+    assert "in use" in condemned.why and "quarantined" not in words(book), "said before it is done"
+    assert host.look(book)
     said = words(book)
     assert "GPU 0 is quarantined: 60 s after attempt 1 of run r of c: 3.0 GiB of its memory are in use" in said
     assert "overnight slots release 0" in said
@@ -128,7 +132,8 @@ def test_a_successor_finishes_the_check(host: Host) -> None:
     second = host.book()
     second.check_all()
     assert "not free yet" in words(second)
-    assert host.look(second, 21.0), "the minute goes on where it was"
+    assert not host.look(second, 21.0)
+    assert host.look(second), "the minute goes on where it was"
     assert "is quarantined" in words(second)
 
 
@@ -165,7 +170,8 @@ def test_a_driver_that_stops_answering_is_no_proof(host: Host) -> None:
     host.used = None
     host.end(book, slot, locks)
     assert not host.look(book)
-    assert host.look(book, CHECK_SECONDS + 6.0)
+    assert not host.look(book, CHECK_SECONDS + 6.0)
+    assert host.look(book)
     assert "is quarantined" in words(book)
 
 

@@ -27,7 +27,7 @@ from overnight.model.events import (
 from overnight.model.run import Slot
 from overnight.model.states import AttemptState
 from overnight.model.time import Moment
-from overnight.ports import AttemptRef, Busy, Clock, Placement, RunRef, SlotRequest, StartOrder
+from overnight.ports import AttemptRef, Busy, Clock, Condemned, Placement, RunRef, SlotRequest, StartOrder
 
 _ENDED_KEPT = 4096
 
@@ -103,6 +103,11 @@ class LocalExecutor:
         with self._lock:
             freed, self._freed = self._freed, False
             return freed
+
+    def condemned(self) -> Sequence[Condemned]:
+        """Slots whose release could not be proven, right before they are quarantined."""
+        with self._lock:
+            return self._slots.checks.take_condemned()
 
     def _memory_told(self) -> None:
         """What waits for a look at a GPU's memory can go on."""
@@ -201,7 +206,7 @@ class LocalExecutor:
                     self._freed = True
             finally:
                 self._polling = False
-            return bool(self._out) or self._freed
+            return bool(self._out) or self._freed or bool(self._slots.checks.condemned)
 
     def fileno(self) -> int:
         """One descriptor for the keeper, all shims and orders from other threads."""

@@ -13,6 +13,7 @@ from overnight.executors.gpus import Memory, MemoryWatch
 from overnight.executors.slot_files import SlotFiles, Tenant, close_all, write_tenant
 from overnight.executors.trees import members
 from overnight.model.codec import replace
+from overnight.ports import Condemned, RunRef
 from overnight.shim.shim import host_identity
 
 CHECK_SECONDS = 60.0  # from the end of the attempt
@@ -24,11 +25,12 @@ _GIB = 2**30
 class _Check:
     """One GPU whose lock is in our hands until it is proven free."""
 
-    __slots__ = ("after", "asking", "began", "due", "fd", "found", "proven", "tenant")
+    __slots__ = ("after", "asking", "began", "due", "fd", "found", "proven", "tenant", "verdict")
 
     def __init__(self, fd: int, tenant: Tenant, began: float, now: float, proven: bool) -> None:
         self.fd, self.tenant, self.began, self.proven = fd, tenant, began, proven
         self.asking = False
+        self.verdict = ""  # why it is quarantined, once that has been said
         self.after = now  # memory must have been looked at later than this
         self.due = now
         self.found = "its release is being checked"
@@ -41,6 +43,7 @@ class ReleaseChecks:
         self._files, self._memory, self._now = files, memory, now
         self._boot = str(host_identity()["boot"])
         self._checks: dict[str, _Check] = {}
+        self.condemned: list[Condemned] = []
 
     def begin(self, key: str, fd: int, tenant: Tenant, *, proven: bool = False) -> bool:
         """Make the check that `tenant` owes; the lock is ours from now on. False: nothing is owed. `proven`: its
@@ -67,6 +70,11 @@ class ReleaseChecks:
             close_all([self._checks.pop(key).fd])
         return bool(over)
 
+    def take_condemned(self) -> list[Condemned]:
+        """Slots that are quarantined at the next look; each once."""
+        found, self.condemned = self.condemned, []
+        return found
+
     def due(self) -> float | None:
         """When `pursue` has something to do (monotonic seconds)."""
         return min((check.due for check in self._checks.values()), default=None)
@@ -77,6 +85,8 @@ class ReleaseChecks:
         self._checks.clear()
 
     def _over(self, key: str, check: _Check, now: float) -> bool:
+        if check.verdict:
+            return now >= check.due and self._quarantine(key, check, now)
         if not self._known(check, now):
             return False
         left = self._left(check, now)
@@ -88,10 +98,15 @@ class ReleaseChecks:
             return False
         tenant = check.tenant
         why = f"{CHECK_SECONDS:.0f} s after attempt {tenant.n} of run {tenant.run_id} of {tenant.campaign}: {left}"
+        self.condemned.append(Condemned(RunRef(tenant.campaign, tenant.run_id), tenant.n, tenant.slot or key, why))
+        check.verdict, check.due = why, now + LOOK_SECONDS
+        return False
+
+    def _quarantine(self, key: str, check: _Check, now: float) -> bool:
         try:
-            self._files.mark("quarantine", key, tenant.slot or key, why)
+            self._files.mark("quarantine", key, check.tenant.slot or key, check.verdict)
         except OSError as error:
-            check.found = f"it cannot be quarantined ({error.strerror}): {left}"
+            check.found = f"it cannot be quarantined ({error.strerror}): {check.verdict}"
             check.due = now + _AGAIN_SECONDS
             return False
         write_tenant(check.fd, Tenant())

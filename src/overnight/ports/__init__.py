@@ -1,6 +1,16 @@
 """Ports: what the supervisor needs from the world, as protocols. Adapters are thread-safe unless said."""
 
-from overnight.ports.executing import AttemptRef, Busy, Clock, Executor, Placement, RunRef, SlotRequest, StartOrder
+from overnight.ports.executing import (
+    AttemptRef,
+    Busy,
+    Clock,
+    Condemned,
+    Executor,
+    Placement,
+    RunRef,
+    SlotRequest,
+    StartOrder,
+)
 from overnight.ports.keeping import (
     Batch,
     CodeWatch,
@@ -33,6 +43,7 @@ __all__ = [
     "Busy",
     "Clock",
     "CodeWatch",
+    "Condemned",
     "CureProbe",
     "Cursor",
     "ExamineOrder",

@@ -79,6 +79,15 @@ class AttemptRef(Struct, frozen=True):
     stop: StopCommand | None = None
 
 
+class Condemned(Struct, frozen=True):
+    """A slot that could not be proven free behind an attempt, and is quarantined a moment later."""
+
+    ref: RunRef
+    n: int
+    slot: str
+    why: str
+
+
 class Executor(Protocol):
     """Where attempts run.
 
@@ -101,6 +110,10 @@ class Executor(Protocol):
     def freed(self) -> bool:
         """Whether a slot may have come free since the last call without an event that tells (a GPU has been found
         clean again). It is worth a try then."""
+
+    def condemned(self) -> Sequence[Condemned]:
+        """Slots that it is about to quarantine by itself, since the last call. Told before it is done: a supervisor
+        that dies in between says it again, and nobody is left unaware."""
 
     def start(self, order: StartOrder) -> None:
         """Begin an attempt in its prepared, fresh directory."""

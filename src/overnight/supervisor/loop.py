@@ -159,6 +159,8 @@ class Supervisor:
                 self.ledger.apply(ref, event)
             if executor.freed():
                 self.planner.freed()
+            for condemned in executor.condemned():
+                self.planner.condemned(condemned, now)
         for done in self.workers.results():
             self._done(done, now)
         for ref in list(self.ledger.waits_due(now)):

@@ -9,10 +9,11 @@ from overnight.model.campaign import Campaign
 from overnight.model.codec import replace
 from overnight.model.events import RunPlanned
 from overnight.model.manifest import RunSpec
+from overnight.model.notices import NoticeKind
 from overnight.model.policy import CodeIdentity
 from overnight.model.run import Run
 from overnight.model.time import Moment, elapsed
-from overnight.ports import Busy, CodeWatch, Placement, RunRef
+from overnight.ports import Busy, CodeWatch, Condemned, Placement, RunRef
 from overnight.supervisor.cures import awaits_code, changed_code
 from overnight.supervisor.dispatch import Dispatch
 from overnight.supervisor.ground import Ground
@@ -72,6 +73,20 @@ class Planner:
     def freed(self) -> None:
         """A slot of ours came free: nobody needs to wait for the next try."""
         self._blocked.clear()
+
+    def condemned(self, slot: Condemned, now: Moment) -> None:
+        """A GPU could not be proven free behind an attempt: it is said before it is quarantined. Another root's
+        attempt may have left it so; then it concerns nobody here but the host."""
+        entry = slot.slot.partition(":")[2] or slot.slot
+        known = slot.ref.campaign in self._ledger.campaigns
+        campaign = slot.ref.campaign if known else ""
+        if known:
+            words = f"GPU {entry} is quarantined: {slot.why}"
+            self._ledger.say(campaign, slot.ref.run_id, now, words)
+        self._ledger.tell(
+            f"quarantine:{slot.slot}", campaign, NoticeKind.NEEDS_YOU, now, f"GPU {entry} is quarantined",
+            why=f"{slot.why}. The rest go on", command=f"overnight slots release {entry}",
+        )  # fmt: skip
 
     def next_due(self) -> float | None:
         """When a blocked campaign tries again (monotonic seconds)."""

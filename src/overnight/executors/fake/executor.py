@@ -6,7 +6,7 @@ from overnight.executors.fake.sinks import FileSink
 from overnight.executors.fake.world import FakeWorld
 from overnight.model.events import Event
 from overnight.model.run import Slot
-from overnight.ports import AttemptRef, Busy, Clock, Placement, RunRef, SlotRequest, StartOrder
+from overnight.ports import AttemptRef, Busy, Clock, Condemned, Placement, RunRef, SlotRequest, StartOrder
 
 
 class FakeExecutor:
@@ -48,6 +48,10 @@ class FakeExecutor:
     def freed(self) -> bool:
         """Slots come free with the ends of attempts here."""
         return False
+
+    def condemned(self) -> Sequence[Condemned]:
+        """None here: a fake attempt leaves nothing behind."""
+        return ()
 
     def start(self, order: StartOrder) -> None:
         """Begin a scripted attempt. Raises Refusal for knobs that cannot be followed."""
