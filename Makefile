@@ -8,7 +8,7 @@ PROVOKED := .venv-provoked
 PEERS := .venv-peers
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test ground provoked check fmt bench heavy docs clean
+.PHONY: help demo test ground soak provoked check fmt bench heavy docs clean
 
 help:  ## list these words
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ ground: $(STAMP)  ## faults of the ground, staged: disks that fill, hang, go rea
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group ground
 	@$(BIN)/python tests/ground/needs.py
 	$(BIN)/python -m pytest -c tests/ground/pytest.ini -q tests/ground
+
+soak: $(STAMP)  ## the simulated nights again, 20,000 seeds (SEEDS=N for another number)
+	OVERNIGHT_SEEDS=$(or $(SEEDS),20000) $(BIN)/python -m pytest -q -n 4 tests/simulation/test_nights.py tests/simulation/test_nights_in_common.py
 
 check: $(STAMP)  ## what a reviewer would ask: format, lint, strict types, rooms, tests
 	$(BIN)/ruff format --check .

@@ -34,6 +34,7 @@ WEATHER = (
     Faults(),
     Faults(0.03, 0.03, 0.02, 0.02),
     Faults(0.02, 0.02, 0.01, 0.01, disk_full=0.05, bad_ground=0.05, gap=0.01, wall_jump=0.01, reboot=0.002),
+    Faults(0.01, 0.01, 0.01, 0.01, disk_full=0.02, gap=0.01, blind=0.01, no_room=0.005),
 )
 
 
@@ -54,7 +55,7 @@ class Night:
             limits=Limits(
                 timeout=dice.choice([300.0, 7200.0, None]), attempt_timeout=dice.choice([100.0, 3600.0]),
                 startup=60.0, heartbeat=dice.choice([30.0, AUTO]), progress=dice.choice([60.0, AUTO]),
-                grace=dice.choice([1.0, 30.0]),
+                grace=dice.choice([1.0, 30.0]), deadline=dice.choice([None, None, None, "20m", "2h"]),
             ),
             retry=RetryPolicy(
                 max_attempts=dice.randint(1, 5), backoff=Backoff(first=dice.choice([1.0, 30.0])),

@@ -5,7 +5,7 @@ import os
 import pytest
 from nights import Night
 
-SEEDS = int(os.environ.get("OVERNIGHT_SEEDS", "240"))
+SEEDS = int(os.environ.get("OVERNIGHT_SEEDS", "400"))
 BLOCKS = 16
 
 # Seeds that once found a fault, by the commit before its repair; each is lived again for ever.

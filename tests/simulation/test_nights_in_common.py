@@ -11,7 +11,7 @@ from overnight.model.run import Run
 from overnight.model.states import CampaignState, RunState
 from overnight.testing.simulator import Lie
 
-SEEDS = int(os.environ.get("OVERNIGHT_SEEDS", "96"))
+SEEDS = int(os.environ.get("OVERNIGHT_SEEDS", "100"))
 BLOCKS = 8
 SHARED = (3, 7, 8, 9, 10, 11, 13)  # exit codes: testing.world
 ROOTS = (1, 2, 5, 10)

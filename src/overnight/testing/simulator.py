@@ -12,13 +12,13 @@ from pathlib import Path
 
 from overnight.core.campaigns import OVER
 from overnight.executors.fake import FakeExecutor, FakeProbe, FakeWorld
-from overnight.executors.fake.life import State
+from overnight.executors.fake.life import Life, State
 from overnight.model.codec import Struct
 from overnight.model.manifest import Frozen
 from overnight.model.requests import Request
 from overnight.model.run import Run
 from overnight.model.states import CampaignState, RunState
-from overnight.ports import Notifier, RunRef
+from overnight.ports import Look, LookOrder, Notifier, RunRef
 from overnight.store import SqliteStore
 from overnight.store.faulty import Crashed, Fault, FaultyStore
 from overnight.supervisor.loop import Supervisor
@@ -27,6 +27,7 @@ from overnight.testing.clock import FakeClock
 from overnight.testing.memory import InlineWorkers, MemoryCode, MemoryFiles, MemoryInbox, MemoryTenure
 from overnight.testing.world import ScriptedCures, ScriptedExaminer
 
+SHORTEST_SILENCE = 10.0  # seconds: no night has a shorter limit
 SETTLED = OVER | {CampaignState.HELD}
 
 
@@ -42,6 +43,8 @@ class Faults(Struct, frozen=True):
     gap: float = 0.0  # time passes in which the supervisor does not turn
     wall_jump: float = 0.0
     reboot: float = 0.0
+    blind: float = 0.0  # nobody can look for a while: a file system hangs, or is full
+    no_room: float = 0.0  # the volume fills up, and is emptied again
     most: int = 50
 
 
@@ -67,6 +70,7 @@ class Simulation:
         self.deaths = 0
         self.turns = 0
         self.planted: Callable[[str, RunRef], None] = lambda where, ref: None
+        self.blind_until = self._full_until = float("-inf")
         self._lives: dict[RunRef, set[str]] = {}
         self.boot()
 
@@ -77,7 +81,7 @@ class Simulation:
         while True:
             self.workers = InlineWorkers(self.dice, self._before_job, self._after_job, self._within_job)
             self.executor = FakeExecutor(self.world)
-            probe = FakeProbe(self.world)
+            probe = _Sight(self)
             self.supervisor = Supervisor(
                 store=FaultyStore(self.store, lambda n, batch: self._commit_fault()), clock=self.clock,
                 inbox=self.inbox, executors={"fake": self.executor}, probe=probe,
@@ -85,11 +89,24 @@ class Simulation:
                 workers=self.workers, cures=self.cures, orders=Orders(Path("/sim"), Path("/sim/.state")),
                 roll=self.dice.random, check=True, notifier=self.notifier, tenure=MemoryTenure(),
             )  # fmt: skip
+            self._follow_moves()
             try:
                 self.supervisor.recover()
                 return
             except Crashed:
                 self.deaths += 1
+
+    def _follow_moves(self) -> None:
+        """An ended run moves only by a person's retry: a new epoch."""
+        ledger = self.supervisor.ledger
+        known = ledger.on_move
+
+        def moved(ref: RunRef, before: Run, now: Run) -> None:
+            if before.ended and now.state != before.state and now.epoch != before.epoch + 1:
+                raise Lie(f"seed {self.seed}: {ref.run_id} was {before.state.value} and is {now.state.value}")
+            known(ref, before, now)
+
+        ledger.on_move = moved
 
     def _strikes(self, chance: float) -> bool:
         return chance > 0 and self.deaths < self.faults.most and self.dice.random() < chance
@@ -139,6 +156,11 @@ class Simulation:
         self.clock.advance(sleep + 0.001)
         if self._strikes(self.faults.gap):
             self.clock.advance(self.dice.uniform(10, 5000))
+        if self._strikes(self.faults.blind):
+            self.blind_until = self.clock.mono + self.dice.uniform(1, 600)
+        if self._strikes(self.faults.no_room):
+            self._full_until = self.clock.mono + self.dice.uniform(10, 2000)
+        self.files.free_bytes = 0 if self.clock.mono < self._full_until else 10**11
         if self._strikes(self.faults.wall_jump):
             self.clock.jump(self.dice.uniform(-86_400, 86_400))
         if self._strikes(self.faults.reboot):
@@ -179,10 +201,18 @@ class Simulation:
             if life.ref in live:
                 raise Lie(f"seed {self.seed}: {life.ref.run_id} lives twice: {live[life.ref]}, {life.directory}")
             live[life.ref] = life.directory
+            if life.bound is None and not self._may_be_unbounded(life.ref):
+                raise Lie(f"seed {self.seed}: {life.ref.run_id} lives without a bound")
             for key in life.slot.keys:
                 if key in slots:
                     raise Lie(f"seed {self.seed}: slot {key} has two owners: {slots[key]}, {life.directory}")
                 slots[key] = life.directory
+
+    def _may_be_unbounded(self, ref: RunRef) -> bool:
+        """A person wrote "none", for the run and for an attempt, at some time: a shim keeps what it was told."""
+        campaign = self.supervisor.ledger.campaigns.get(ref.campaign)
+        limits = None if campaign is None else campaign.policy.limits
+        return limits is None or (limits.timeout is None and limits.attempt_timeout is None)
 
     def agree(self, campaign: Frozen) -> None:
         """At the end: what is recorded is what the world did, and is on disk."""
@@ -196,6 +226,7 @@ class Simulation:
             ]  # fmt: skip
             if len(lives) != len(recorded):
                 raise Lie(f"seed {self.seed}: {run.run_id} began {len(lives)} times, {len(recorded)} are recorded")
+            self._no_false_kill(run, [life for life in self.world.lives.values() if life.ref == ref])
             if run.state == RunState.SUCCEEDED and (recorded[-1].exit is None or recorded[-1].exit.code != 0):
                 raise Lie(f"seed {self.seed}: {run.run_id} succeeded with {recorded[-1].exit}")
             if run.ended and "internal" not in run.flags:
@@ -212,3 +243,29 @@ class Simulation:
             counted[run.state.value] = counted.get(run.state.value, 0) + 1
         if record.id == campaign.campaign and counted != record.counts:
             raise Lie(f"seed {self.seed}: counts say {record.counts}, runs say {counted}")
+
+    def _no_false_kill(self, run: Run, lives: list[Life]) -> None:
+        """Who was ended for its silence was silent, for as long as the shortest limit of the night."""
+        scripts = {life.n: life for life in lives}
+        for attempt in run.attempts:
+            life = scripts.get(attempt.n)
+            if attempt.stop_class != "stall.output" or life is None or life.started is None:
+                continue
+            spoke, now = 0.0, life.elapsed(self.clock.mono)
+            while (said := life.script.next_line(spoke)) is not None and said <= now:
+                spoke = said
+            if now - spoke < SHORTEST_SILENCE:
+                raise Lie(f"seed {self.seed}: {run.run_id}/{attempt.n} was at work: {attempt.stop_words}")
+
+
+class _Sight(FakeProbe):
+    """Looks, unless nobody can."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        super().__init__(simulation.world)
+        self._simulation = simulation
+
+    def look(self, order: LookOrder) -> Look:
+        if self._simulation.clock.mono < self._simulation.blind_until:
+            return Look(order.ref, order.n, order.cursor, life=False, problem="stale file handle")
+        return super().look(order)
