@@ -28,7 +28,7 @@ import re
 from overnight.model.codec import Struct
 from overnight.ports import Mark
 from overnight.probes.lines import BEYOND_NUMBERS, LINE_BYTES, lines_of, metrics_of, number, plain
-from overnight.probes.markers import SMALLEST_TOTAL, Beside, Count, Found, in_trouble
+from overnight.probes.markers import SMALLEST_TOTAL, Beside, Count, Found, in_trouble, may_have_bars
 
 FIRST_LINES, LAST_LINES = 500, 1500
 WEAK_STEPS = 3
@@ -277,15 +277,20 @@ class KnownForms:
         return Mark(step, epochs * total if known and epochs is not None and not self._whole.base else None, metrics)
 
 
-def _may_mark(line: bytes) -> bool:
-    low = line.lower()
-    if any(map(low.__contains__, _WORDS)):
-        return True
-    return (b"/" in low or b"[" in low or b"%" in low) and _BAR_BYTES.search(low) is not None
-
-
 def _candidates(data: bytes) -> list[bytes]:
-    found = [head for line in lines_of(data) if _may_mark(head := line[:LINE_BYTES])]
+    """The lines that may tell something. Nearly all of a log's lines do not, so what none of them has is not looked for
+    in each."""
+    low = data.lower()
+    words = [word for word in _WORDS if word in low]
+    bars = may_have_bars(low)
+    if not words and not bars:
+        return []
+    found = []
+    for line in lines_of(data):
+        head = line[:LINE_BYTES]
+        low = head.lower()
+        if any(map(low.__contains__, words)) or (bars and may_have_bars(low) and _BAR_BYTES.search(low) is not None):
+            found.append(head)
     if len(found) > FIRST_LINES + LAST_LINES:
         return found[:FIRST_LINES] + found[-LAST_LINES:]
     return found

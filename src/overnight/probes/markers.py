@@ -130,6 +130,11 @@ def in_trouble(line: bytes) -> bool:
     return any(map(line.__contains__, _TROUBLE_BYTES)) and _TROUBLE.search(plain(line)) is not None
 
 
+def may_have_bars(data: bytes) -> bool:
+    """A cheap look whether there may be a bar."""
+    return b" [" in data or b"%|" in data or b"% |" in data or b"\xe2" in data or (b"/" in data and b"[" in data)
+
+
 def scanner(pattern: str | None) -> Scanner:
     """A scanner for one log. Raises `re.error` for a pattern that does not compile, `ValueError` for one
     without a group named `step`."""
@@ -156,14 +161,14 @@ class Pattern:
         """All lines in their order, for a second; of those beyond it only the newest is looked for."""
         first = last = None
         worked = False
-        lines = lines_of(data)
+        lines, bars = lines_of(data), may_have_bars(data)
         until = time.monotonic() + PATTERN_SECONDS
         for at, line in enumerate(lines):
             found = self._read(line)
             first, last = first or found, found or last
-            if found is None and self._beside.see(plain(line[-200:])):
+            if found is None and bars and may_have_bars(line) and self._beside.see(plain(line[-400:])):
                 worked = True
-            if time.monotonic() > until:
+            if not at % 64 and time.monotonic() > until:
                 last = self._newest(lines[at + 1 :]) or last
                 break
         return Found(first, last, worked=worked)
