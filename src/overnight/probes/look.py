@@ -141,7 +141,11 @@ class FileProbe:
             if signature != order.cursor.progress:
                 said = progress_file.read(path)
                 look = replace(look, cursor=replace(look.cursor, progress=signature), said=said, life=True)
-        except FileNotFoundError:
+        except (
+            FileNotFoundError,
+            IsADirectoryError,
+            PermissionError,
+        ):  # its program's affair, and no reason to be blind
             return look
         mark = None if said is None else said.mark
         known.declares = known.declares or mark is not None

@@ -72,9 +72,9 @@ class FileExaminer:
             if by == EndedBy.LOST and (record is None or not record.recorded) and attempt.stop is None:
                 return Classification("unknown", "shim-died", "the shim died without a record")
         log = Path(order.attempt_dir, "output.log")  # no pipe that the command may have put there: it would hold us
-        if by == EndedBy.STALL and (done := hung_teardown(order, log)) is not None:
-            return done
         rules, flags = _rules(order)
+        if by == EndedBy.STALL and (done := hung_teardown(order, log, rules)) is not None:
+            return replace(done, flags=flags)
         shown = f"attempts/{attempt.n}"
         named = rank_logs(order.logs, order.run_dir, order.attempt_dir)
         told, logs = torchrun.errors(order.attempt_dir, shown, order.elastic_error_file, named)

@@ -1,7 +1,6 @@
 """Whether a silent attempt is done, and only cannot end: `teardown.hung`."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from overnight import failures
@@ -23,14 +22,14 @@ TAIL_BYTES = 256 << 10
 _SAYS_NOTHING = frozenset({"none", "unknown"})
 
 
-def hung_teardown(order: ExamineOrder, log: Path) -> Classification | None:
+def hung_teardown(order: ExamineOrder, log: Path, rules: failures.RuleSet) -> Classification | None:
     """The whole proof: ended for want of life, the last step of a known total seen, every declared artifact there,
     nothing in the log after which it would have failed, and stacks, taken before it was ended, that show only leaving
     code. None: it is the stall that it seems. Raises OSError where `out_dir` does not answer."""
     attempt = order.attempt
     if attempt.stop_class != "stall.output" or not limits.done(attempt.vitals):
         return None
-    found = _proof(log, order.out_dir, order.required)
+    found = _proof(log, order, rules)
     if found is None:
         return None
     who = "its process" if found.pid is None else f"process {found.pid}"
@@ -62,7 +61,7 @@ class Peeks:
 
     def _look(self, target: AttemptRef, order: ExamineOrder) -> bool:
         self._probe.save_evidence(target)
-        return _proof(Path(order.attempt_dir, "output.log"), order.out_dir, order.required) is not None
+        return _proof(Path(order.attempt_dir, "output.log"), order, failures.load_rules()) is not None
 
     def seen(self, ref: RunRef, n: int, done: Done) -> None:
         """What the stacks have shown; of a run that has moved since, nothing."""
@@ -72,13 +71,13 @@ class Peeks:
             watch.dirty = True
 
 
-def _proof(log: Path, out_dir: str, required: Sequence[str]) -> failures.Leaving | None:
+def _proof(log: Path, order: ExamineOrder, rules: failures.RuleSet) -> failures.Leaving | None:
     """Everything declared is there, nothing in the log's end is a failure, and the stacks prove it."""
     files = _read(log.parent / EVIDENCE)
     tail = files.get("tail.txt")
-    if tail is None or missing_artifacts(out_dir, required):
+    if tail is None or missing_artifacts(order.out_dir, order.required):
         return None
-    if failures.classify(tail.encode(), failures.Outcome(exit_code=1)).name not in _SAYS_NOTHING:
+    if failures.classify(tail.encode(), failures.Outcome(exit_code=1), rules).name not in _SAYS_NOTHING:
         return None
     return failures.proof(files, _end_of(log))
 

@@ -309,6 +309,16 @@ def test_a_progress_file_that_is_no_json_is_read_once(attempt: Attempt) -> None:
     assert (look.life, look.said, look.problem) == (False, None, None)
 
 
+def test_a_folder_in_the_place_of_the_progress_file_blinds_nobody(attempt: Attempt) -> None:
+    """A script made a folder of that name, and its hang was never seen."""
+    attempt.write("start\n")
+    (attempt.dir / "progress.json").mkdir()
+    assert attempt.look().problem is None
+    attempt.write("iter 5: loss 1\n")
+    look = attempt.look()
+    assert (look.problem, look.mark) == (None, Mark(5, None, {"loss": 1}))
+
+
 @pytest.mark.parametrize("change", ["new", "grown", "replaced", "again", "folder", "link"])
 def test_a_changed_checkpoint_is_an_advance(attempt: Attempt, change: str) -> None:
     """A trainer that prints the same line for hours and saves all the while was ended as standing still."""

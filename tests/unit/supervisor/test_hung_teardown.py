@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from overnight.failures import load_rules
 from overnight.model.campaign import Campaign
 from overnight.model.codec import replace
 from overnight.model.events import LimitReached
@@ -70,7 +71,7 @@ class Ground:
         attempt = replace(ATTEMPT, vitals=vitals, stop_class=stop_class)
         self.save_evidence(AttemptRef(REF, attempt, str(self.attempt)))
         order = ExamineOrder(REF, attempt, "", str(self.out), str(self.attempt), None, required)
-        found = hung_teardown(order, self.attempt / "output.log")
+        found = hung_teardown(order, self.attempt / "output.log", load_rules())
         return "" if found is None else found.name
 
 
