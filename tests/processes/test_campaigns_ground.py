@@ -150,3 +150,14 @@ def test_a_root_that_was_removed_and_made_again(ground):
         assert ground.supervisor() != pid
         ground.overnight("supervisor", "stop")
         ground.root.rename(ground.base / f"again{n}")
+
+
+def test_a_wait_says_why_nothing_starts(ground):
+    """Guards against `launch --wait` that sits there without a word, because the host has no slot to give."""
+    ground.slots.write_text("no folder")
+    waiting = ground.start("launch", "--wait", "--name", "waits", "--", "true")
+    await_that(lambda: "cannot be used" in ground.overnight("status", "waits", code=None).out)
+    ground.slots.unlink()
+    answer = waiting.answer()
+    assert answer.code == 0
+    assert answer.err.count("waiting for a slot: the slots of this host cannot be used") == 1

@@ -112,7 +112,11 @@ def wait(campaign: "Campaign", timeout: float | None, tell: Callable[[str], None
         return campaign.status()
     deadline = None if timeout is None else time.monotonic() + timeout
     overseeing = Overseeing(campaign, tell)
+    said = {""}
     while not settled(report):
+        if report.words not in said:  # why nothing starts; once, however often it comes and goes
+            said.add(report.words)
+            tell(report.words)
         if deadline is not None and time.monotonic() >= deadline:
             break
         overseeing.look()
