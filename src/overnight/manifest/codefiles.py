@@ -20,7 +20,7 @@ _SKIPPED_DIRECTORIES = frozenset(
 )  # fmt: skip
 _SKIPPED_SUFFIXES = (".log", ".pyc", ".swp")
 _ROOT_MARKS = (".state", ".overnight-state.json")  # what a root of campaigns holds beside them
-_OF_A_ROOT = frozenset({"campaigns", *_ROOT_MARKS})
+_OF_A_ROOT = frozenset({"campaigns", "lease", *_ROOT_MARKS})
 _SKIPPED_NAMES = frozenset({"nohup.out", ".DS_Store"})
 _NO_REPOSITORY = (b"dubious ownership", b"not a git repository", b"must be run in a work tree")
 
@@ -96,7 +96,7 @@ class _Outside:
     def of_a_root(self, top: str, name: str) -> bool:
         """Whether a file is one of another root's: each of its runs would be a change of everybody's code."""
         parts = name.split("/")
-        places = (i for i, part in enumerate(parts) if part in _OF_A_ROOT)
+        places = (i for i, part in enumerate(parts) if _may_be_of_a_root(part))
         return any(self._is_root(os.path.join(top, *parts[:i])) for i in places)
 
     def _is_root(self, directory: str) -> bool:
@@ -173,6 +173,10 @@ def _names(listed: bytes) -> list[str]:
     return [os.fsdecode(name) for name in listed.split(b"\0") if name]
 
 
+def _may_be_of_a_root(name: str) -> bool:
+    return name in _OF_A_ROOT or name.startswith(".lease.")
+
+
 def _written_by_programs(name: str) -> bool:
     *directories, last = name.split("/")
     return (
@@ -199,9 +203,10 @@ def _walk(base: str, directory: str, out: _Outside, deadline: Deadline) -> Itera
             continue  # unreadable or just removed: what cannot be read cannot be run either
         if any(entry.name == "pyvenv.cfg" or entry.name == "conda-meta" for entry in found):
             continue  # a virtual environment under any name
-        of_a_root = {"campaigns"} < (_OF_A_ROOT & {entry.name for entry in found})
+        names = {entry.name for entry in found}
+        is_root = "campaigns" in names and not names.isdisjoint(_ROOT_MARKS)
         for entry in found:
-            if of_a_root and entry.name in _OF_A_ROOT:
+            if is_root and _may_be_of_a_root(entry.name):
                 continue
             if entry.path in out or _written_by_programs(entry.name):
                 continue

@@ -240,6 +240,8 @@ def test_another_root_is_no_code(repository: Path, tmp_path: Path, mark: str) ->
         state = place / "other" / mark
         state.mkdir() if mark == ".state" else state.write_text("{}")
         (attempt / "output.csv").write_text("1\n")
+        (place / "other" / "lease").write_text("now")
+        (place / "other" / ".lease.1").write_text("host")
         assert look(place) == before
         (place / "campaigns").mkdir()  # a folder of that name alone is the user's own
         (place / "campaigns" / "plan.py").write_text("c = 1\n")
