@@ -230,7 +230,7 @@ def test_it_all_survives_a_death_at_any_seam(seed: int) -> None:
     rules = [{"run": "r[0-5]", "attempt": 1, "exit_code": MISSING}, {"run": "r6", "exit_code": AUTH}]
     policy = replace(POLICY, retry=RetryPolicy(backoff=POLICY.retry.backoff))
     story = Story(rows(10, *rules, policy=policy), seed, WEATHER)
-    story.until(lambda: any(cause.held for cause in story.record.causes.values()), 200_000)
+    story.until(lambda: all(any(a.classification for a in story.runs[f"r{i}"].attempts) for i in range(6)), 200_000)
     story.simulation.cures.cures.add("/data/set")
     story.until(lambda: story.counts == {"succeeded": 9, "failed": 1}, 200_000)
     story.until(lambda: story.state == CampaignState.FAILED, 200_000)

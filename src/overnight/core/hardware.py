@@ -15,7 +15,7 @@ from overnight.model.run import Attempt, Slot
 # NVIDIA's Xids after which the GPU needs a reset or a person: 48 double bit ECC, 64 row remapping failed, 79 off the
 # bus, 95 uncontained ECC, 119 and 120 GSP gone, 140 unrecovered ECC. 74 (NVLink) and 94 (contained) may pass.
 CERTAIN_XIDS = frozenset({48, 64, 79, 95, 119, 120, 140})
-_XID = re.compile(r"\bXid\b[^:]{0,40}[:)] ?(\d+)\b|\bXid (\d+)\b")
+_XID = re.compile(r"\bXid\b(?: \([^)]*\))?[: ]{1,3}(\d+)\b")
 _CERTAIN = re.compile(
     r"(?i)fallen off the bus|GPU is lost|GPU_IS_LOST|requires reset|uncorrectable ECC|ECC_?Uncorrectable"
     r"|ECCNotCorrectable|double bit ECC"
@@ -27,8 +27,7 @@ _MOST_KEYS = 256
 def certain(found: Classification) -> bool:
     """Whether this one failure proves the GPU broken."""
     text = f"{found.message}\n{found.evidence.text if found.evidence is not None else ''}"
-    xids = (int(a or b) for a, b in _XID.findall(text))
-    return _CERTAIN.search(text) is not None or any(xid in CERTAIN_XIDS for xid in xids)
+    return _CERTAIN.search(text) is not None or any(int(xid) in CERTAIN_XIDS for xid in _XID.findall(text))
 
 
 def struck(campaign: Campaign, lesson: Struck) -> Campaign:

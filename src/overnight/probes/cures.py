@@ -82,8 +82,8 @@ def _reachable(order: CureOrder) -> Cured:
 
 def _address(about: str) -> tuple[str, int]:
     """`host` or `host:port`; an IPv6 address with a port stands in brackets."""
-    parts = urlsplit(f"//{about}")
     try:
+        parts = urlsplit(f"//{about}")
         return (parts.hostname or about, parts.port or HTTPS_PORT)
     except ValueError:
         return about, HTTPS_PORT
