@@ -14,6 +14,7 @@ How a class is found is told in [classification](../explanation/classification.m
 `retry` is the class's default, replaced by `[retry.class]` in the campaign file: *never* is final; *once* is one
 more try; *again* is with backoff up to `max_attempts`; *elsewhere* the same, away from the suspect slot or node;
 *outage* until failing for `[retry] outage` without an advance, not counted; *free* is not counted, up to 10.
+*Shareable* is what [several runs may have in common](../explanation/in-common.md).
 
 | class | it means | retry | shareable | what to do |
 |---|---|---|---|---|

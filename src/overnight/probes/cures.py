@@ -108,8 +108,8 @@ def _proxy(env: dict[str, str], host: str, port: int) -> tuple[str, int, bool] |
             return None
     if not url:
         return None
-    parts = urlsplit(url if "://" in url else f"http://{url}")
     try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
         number = parts.port
     except ValueError:
         return None

@@ -5,7 +5,7 @@ from core_world import Tale, at, retrying
 
 from overnight.core.retry import backoff, own_limit
 from overnight.model.classes import ATTEMPT_CEILING, CLASSES, FREE_RETRIES, RetryRule
-from overnight.model.events import RetryRequested
+from overnight.model.events import PauseRequested, RetryRequested
 from overnight.model.policy import Backoff, Checkpoint, Limits, Policy, Resources, RetryPolicy
 from overnight.model.run import Vitals
 from overnight.model.states import RunState
@@ -400,3 +400,53 @@ def test_hours_of_work_without_markers_end_an_outage() -> None:
     tale.verify("network", Vitals(started_moving=True, lines=5000))
     assert tale.state == RunState.WAITING
     assert tale.run.budget.outage_since == tale.now
+
+
+def test_data_whose_mount_may_be_late_get_one_more_try() -> None:
+    """The automounter took a minute: a whole sweep failed for good at its first row."""
+    tale = Tale()
+    tale.fail("data.missing", flags=("mount.late",))
+    assert tale.state == RunState.WAITING
+    tale.fail("data.missing", flags=("mount.late",))
+    assert tale.state == RunState.FAILED
+    never = Tale()
+    never.fail("data.missing", flags=("gpu.shared",))  # that is another class's second chance
+    assert never.state == RunState.FAILED
+
+
+def test_another_failure_ends_an_outage() -> None:
+    """Out of reach at midnight, a collective's timeout at three, out of reach at five: not one outage of five hours."""
+    tale = Tale(retrying(outage=7200.0, max_attempts=4))
+    tale.fail("network")
+    for name in ("nccl.timeout", "network"):
+        tale.begin()
+        tale.seconds += 3 * 3600
+        tale.end()
+        tale.verify(name)
+    assert tale.state == RunState.WAITING
+
+
+def test_a_preemption_does_not_end_an_outage() -> None:
+    """The machine was taken back in the middle of it: the hub was as far away as before."""
+    tale = Tale(retrying(outage=7200.0))
+    tale.fail("network")
+    tale.fail("preempted")
+    tale.begin()
+    tale.seconds += 7200
+    tale.end()
+    tale.verify("network")
+    assert tale.state == RunState.FAILED
+
+
+def test_a_paused_attempts_mark_counts() -> None:
+    """Paused at step 500, resumed from 400, failed at 450: no advance, and the budget was refilled all the same."""
+    tale = Tale(retrying(max_attempts=3))
+    tale.fail("nccl.timeout", step=100)
+    tale.begin()
+    tale.step(PauseRequested(tale.now, "ann"))
+    tale.end(stopped="request")
+    tale.verify("unknown", Vitals(step=500, first_step=0))
+    assert tale.state == RunState.PENDING and tale.run.budget.best == 500
+    counted = tale.run.budget.counted
+    tale.fail("nccl.timeout", step=450)
+    assert tale.run.budget.counted == counted + 1
