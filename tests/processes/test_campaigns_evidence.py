@@ -160,3 +160,35 @@ def test_a_batch_systems_word_outranks_the_programs(ground: Ground) -> None:
     assert {line["name"]: line["attempts"] for line in report["lines"]} == {
         "oom.host": 2, "preempted": 2, "node.lost": 1, "timeout.host": 1,
     }  # fmt: skip
+
+
+NEIGHBOUR = """
+name = "shared"
+command = ["train"]
+executor = "fake"
+[[run]]
+run_id = "alone"
+[[run]]
+run_id = "beside"
+[retry]
+backoff = { first = "100ms" }
+[fake]
+seconds = 0.2
+exit_code = 1
+output = [[0.1, "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of \
+79.11 GiB. Including non-PyTorch memory, this process has 78.00 GiB memory in use."]]
+[[fake.rule]]
+run = "beside"
+output = [[0.1, "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. Process 77 has 60.00 GiB \
+memory in use. Including non-PyTorch memory, this process has 18.00 GiB memory in use."]]
+"""
+
+
+def test_a_gpu_that_somebody_else_fills_is_tried_once_more(ground: Ground) -> None:
+    """Whether memory is too small or taken is the difference between never and once."""
+    campaign = ground.launch(ground.file("c.toml", NEIGHBOUR), "--wait", code=1)
+    attempts = {run: ground.summary(campaign, run)["attempts"] for run in ("alone", "beside")}
+    assert {run: [a["class"] for a in each] for run, each in attempts.items()} == {
+        "alone": ["oom.gpu"], "beside": ["oom.gpu", "oom.gpu"],
+    }  # fmt: skip
+    assert ground.summary(campaign, "beside")["flags"] == ["gpu.shared"]

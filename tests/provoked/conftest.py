@@ -1,4 +1,4 @@
-"""One night in which all that is provoked goes wrong, in one campaign of the real product."""
+"""One night in which all that is provoked goes wrong, in two campaigns of the real product, side by side."""
 
 import csv
 import io
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from campaign_world import Ground, standing
-from cases import CASES, Case, cron_and_mounts, memory_cgroup, missing
+from campaign_world import Client, Ground, standing
+from cases import CASES, Case, cron_and_mounts, halves, memory_cgroup, missing
 from endpoint import serving
 
 NIGHT_SECONDS = 600.0  # by then every run has ended; about three minutes on two slow cores
@@ -62,12 +62,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 class Night:
     """What became of it."""
 
-    def __init__(self, ground: Ground, document: dict[str, Any]) -> None:
-        self.ground, self.campaign = ground, str(document["campaign"])
-        self.runs = {run["run_id"]: run for run in document["runs"]}
+    def __init__(self, ground: Ground, documents: list[dict[str, Any]]) -> None:
+        self.ground = ground
+        self.runs = {run["run_id"]: run for document in documents for run in document["runs"]}
+        self._campaigns = {run["run_id"]: str(each["campaign"]) for each in documents for run in each["runs"]}
 
     def summary(self, run: str) -> dict[str, Any]:
-        return self.ground.summary(self.campaign, run)
+        return self.ground.summary(self._campaigns[run], run)
 
     def log(self, run: str, attempt: int) -> str:
         """What the attempt said."""
@@ -75,12 +76,12 @@ class Night:
 
     def file(self, run: str, name: str) -> str:
         """A file of the run, by its name below the run's folder."""
-        return (self.ground.folder(self.campaign) / "runs" / run / name).read_text("utf-8", "replace")
+        return (self.ground.folder(self._campaigns[run]) / "runs" / run / name).read_text("utf-8", "replace")
 
 
 @pytest.fixture(scope="session")
 def night(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
-    """The campaign of all selected cases, two at a time; nothing of it is left."""
+    """The campaigns of all selected cases, two runs at a time; nothing of them is left."""
     selected = [getattr(item, "callspec", None) for item in request.session.items]
     chosen = [spec.params["case"] for spec in selected if spec is not None]
     base = tmp_path_factory.mktemp("night")
@@ -101,9 +102,14 @@ def night(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
                 cgroup.rmdir()
 
 
-def _launch(ground: Ground, cases: list[Case], places: dict[str, str]) -> dict[str, Any]:
+def _launch(ground: Ground, cases: list[Case], places: dict[str, str]) -> list[dict[str, Any]]:
     shutil.copytree(PROGRAMS, ground.work / "programs")
     ground.env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{ground.env['PATH']}"
+    begun = [_campaign(ground, f"half-{n}", half, places) for n, half in enumerate(halves(cases)) if half]
+    return [_ended(ground, client) for client in begun]
+
+
+def _campaign(ground: Ground, name: str, cases: list[Case], places: dict[str, str]) -> Client:
     rows = io.StringIO()
     writer = csv.writer(rows)
     writer.writerow(["run_id", "words"])
@@ -113,10 +119,13 @@ def _launch(ground: Ground, cases: list[Case], places: dict[str, str]) -> dict[s
             words = words.replace(place, value)
         writer.writerow([case.name, words])
     settings = [word for key, value in POLICY.items() for word in ("--set", f"{key}={value}")]
-    client = ground.start(
-        "launch", "--wait", "--json", "--slots", 2, *settings,
-        "--runs", ground.file("faults.csv", rows.getvalue()), "--", "{words...}",
+    return ground.start(
+        "launch", "--wait", "--json", "--slots", 1, *settings, "--name", name,
+        "--runs", ground.file(f"{name}.csv", rows.getvalue()), "--", "{words...}",
     )  # fmt: skip
+
+
+def _ended(ground: Ground, client: Client) -> dict[str, Any]:
     try:
         out, err = client.process.communicate(timeout=NIGHT_SECONDS)
     except subprocess.TimeoutExpired:

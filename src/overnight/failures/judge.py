@@ -29,6 +29,8 @@ _BY_HARDWARE = frozenset({"cuda.error", "nccl.error", "nccl.timeout", "crash", "
 _KERNEL = frozenset({"gpu.hardware", "oom.host", "disk.io", "disk.full", "cuda.error", "crash"})
 _NEAR_END_LINES = 40
 _SAVE_FAILED = "checkpoint-save-failed"  # the rule of a save that failed for no named reason
+GPU_SHARED = "gpu.shared"  # flag: another process was seen holding the memory; core.retry gives it one more try
+_OTHER = re.compile(r"\bProcess \d{1,10} has \d{1,6}(?:\.\d{1,3})? GiB memory in use")
 _OWN_MISTAKE = re.compile(
     r"(?:\w+\.)*(?:Key|Index|Type|Attribute|Name|UnboundLocal|ZeroDivision|Recursion|NotImplemented)Error\b"
 )
@@ -286,8 +288,15 @@ def _verdict(sources: Sequence[tuple[str | None, Source]], case: _Case, event: E
         rule=event.rule.name,
         message=event.message,
         evidence=Evidence(file=event.file, line=line, text=event.text.strip()[:500]),
+        flags=(GPU_SHARED,) if event.rule.cls == "oom.gpu" and _held_by_another(event.text) else (),
     )
     return _with_consequences(found, case)
+
+
+def _held_by_another(text: str) -> bool:
+    """Whether the allocator itself names another process with a GiB or more of the GPU's memory. It names all of them,
+    and us apart; where it cannot tell us from others (in a container) it does not say "this process"."""
+    return _OTHER.search(text) is not None and "this process has" in text
 
 
 def _explained(sources: Sequence[tuple[str | None, Source]], case: _Case, found: Classification) -> Classification:

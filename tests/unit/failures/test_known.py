@@ -77,6 +77,22 @@ def test_elastic_error_files_are_read_in_the_order_of_their_time() -> None:
     assert classify(OOM, Outcome(exit_code=1, elastic_errors=told)).name == "oom.gpu"  # its own log speaks first
 
 
+@pytest.mark.parametrize(
+    ("told", "flags"),
+    [
+        ("Process 4242 has 60.13 GiB memory in use. Including non-PyTorch memory, this process has 17.00 GiB", True),
+        ("Including non-PyTorch memory, this process has 77.00 GiB memory in use.", False),
+        ("Process 4242 has 4.13 MiB memory in use. Including non-PyTorch memory, this process has 17.00 GiB", False),
+        ("Process 4242 has 77.13 GiB memory in use. Of the allocated memory 76 GiB is allocated by PyTorch", False),
+    ],
+)
+def test_memory_that_somebody_else_holds_is_flagged(told: str, flags: bool) -> None:
+    """A colleague's notebook held the GPU for an hour; the run was final, and would have fitted an hour later."""
+    log = f"torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 79 GiB. {told}\n"
+    found = classify(log.encode(), Outcome(exit_code=1))
+    assert (found.name, found.flags) == ("oom.gpu", ("gpu.shared",) if flags else ())
+
+
 def test_explain_lists_every_match() -> None:
     """Whoever writes a rule must see what else spoke."""
     told = explain(b"step 1\n" + OOM + b"Aborted (core dumped)\n", Outcome(exit_code=1))
