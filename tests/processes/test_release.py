@@ -13,7 +13,9 @@ from keeper_world import await_that
 
 from overnight.executors.gpus import Memory, MemoryWatch
 from overnight.executors.release import CHECK_SECONDS
+from overnight.executors.slot_files import read_tenant, write_tenant
 from overnight.executors.slots import SlotBook
+from overnight.model.codec import replace
 from overnight.model.run import Slot
 from overnight.ports import Busy, Placement, RunRef, SlotRequest
 
@@ -246,3 +248,39 @@ def test_a_campaign_waits_for_a_gpu_and_goes_on_by_itself(ground: Ground) -> Non
     memory.write_text("10")
     await_that(lambda: ground.counts(campaign) == {"succeeded": 2})
     assert lines(ground.work / "told") == ["1", "2"]
+
+
+def test_a_quarantined_gpu_is_everybodys_and_a_person_brings_it_back(ground: Ground) -> None:
+    """Eight GPUs, one of which leaked: the campaign stood still, or every second run of it failed."""
+    env = with_gpus(ground, 10, 10)
+    tools = ground.base / "tools"
+    rows = ground.file("rows.csv", "n\n1\n2\n3\n4\n")
+    leaks = f'[ "$1" != 1 ] || echo 40000 > {tools}/gpu-$CUDA_VISIBLE_DEVICES; echo $CUDA_VISIBLE_DEVICES >> told'
+    campaign = ground.launch("--runs", rows, "--gpus", 1, "--", "sh", "-c", leaks, "x", "{n}", env=env)
+    await_that(lambda: ground.counts(campaign) == {"succeeded": 4})
+    leaked = (tools / "gpu-1").read_text().strip() == "40000"
+    key, entry = f"gpu-GPU-000{leaked:d}", f"{leaked:d}"
+    ground.overnight("supervisor", "stop", env=env)
+    # An hour later, as far as the check is concerned.
+    with (ground.slots / key).open("r+b") as file:
+        tenant = read_tenant(file.fileno())
+        assert tenant.checked_since is not None and tenant.run_id == "n_1"
+        write_tenant(file.fileno(), replace(tenant, checked_since=tenant.checked_since - 3600.0))
+    assert slot(ground, entry, env)["state"] == "checking"
+    ground.overnight("supervisor", "start", env=env)
+    await_that(lambda: slot(ground, entry, env)["state"] == "quarantined")
+    needs = ground.status(campaign)["needs"]
+    assert [need["command"] for need in needs] == [f"overnight slots release {entry}"], needs
+    assert "39.1 GiB of its memory are in use" in needs[0]["why"]
+
+    second = ground.launch("--name", "both", "--gpus", 2, "--", "true", env=env)
+    await_that(lambda: f"GPU {entry} is quarantined" in ground.overnight("why", second).out)
+    assert f"overnight slots release {entry}" in ground.overnight("why", second, "run-1").out
+    (tools / f"gpu-{entry}").write_text("10")
+    ground.overnight("slots", "release", entry, env=env)
+    await_that(lambda: ground.counts(second) == {"succeeded": 1}, seconds=5)
+
+
+def slot(ground: Ground, entry: str, env: dict[str, str]) -> dict[str, object]:
+    slots = ground.overnight("slots", "--json", env=env).document["slots"]
+    return next(line for line in slots if line["slot"] == f"gpu:{entry}")

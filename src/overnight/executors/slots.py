@@ -14,6 +14,7 @@ from overnight.model.run import Slot
 from overnight.ports import Busy, Placement, RunRef, SlotRequest
 
 _PORTS_REMEMBERED = 4096
+FOREIGN_SECONDS = 2.0  # so old a look at a GPU that somebody else uses is looked at again
 
 
 class _Held(Struct):
@@ -145,6 +146,7 @@ class SlotBook:
         if found is None:
             return None
         if found.used > found.foreign:
+            self._memory.used(uuid, self._now() - FOREIGN_SECONDS)  # somebody waits: the next look is asked for early
             used = f"{found.used / 2**30:.1f} GiB"
             raise Taken(f"somebody outside of Overnight uses {used} of the memory of GPU {entry}")
         return found.used
