@@ -1,11 +1,14 @@
 """Keeper and supervisor killed together: nobody is left who could know, and nothing is lost, doubled or harmed."""
 
+import contextlib
+import fcntl
 import itertools
 import os
 import random
 import select
 import signal
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 from campaign_world import Ground, ground, lines
@@ -75,6 +78,42 @@ def test_a_waiting_client_brings_both_back_however_often(ground: Ground, seed: i
     answer = client.answer()
     assert (answer.code, answer.document["counts"]) == (0, {"succeeded": 5}), answer.err
     none_harmed(ground, 5)
+
+
+@contextlib.contextmanager
+def leftover(ground: Ground) -> Iterator[int]:
+    """Both are dead, and a leftover supervisor holds the root (here: the test holds its lock). The keeper that cron
+    brings up finds it so."""
+    ground.launch("--slots", 2, *gated(ground, 4))
+    begun(ground, 2)
+    kill_both(ground)
+    await_that(lambda: not alive(ground.keeper_pid()) and not alive(ground.holder["pid"]))
+    with (ground.state / "lock").open("r+b") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        cron_minute(ground)
+        await_that(lambda: "exit code 6" in (ground.state / "keeper.log").read_text())
+        yield ground.keeper()
+
+
+def test_a_leftover_supervisor_and_a_new_keeper_do_not_leave_for_each_other(ground: Ground) -> None:
+    """Guards against nobody: the leftover goes since a new keeper will bring up the next, the keeper that it spawns
+    goes since another holds the lock, and that one had gone since its supervisor found the leftover."""
+    term = int(ground.launch("--", "true") and ground.holder["term"])
+    with leftover(ground) as keeper:
+        assert alive(keeper)
+    ground.in_control(term)
+    assert ground.keeper() == keeper
+    let_go(ground)
+    await_that(lambda: len(lines(ground.base / "told")) == 8)
+    none_harmed(ground, 4)
+
+
+def test_a_stop_that_a_leftover_supervisor_heard_is_heard_by_the_new_keeper(ground: Ground) -> None:
+    """Guards against a `supervisor stop` after which another one comes up."""
+    with leftover(ground) as keeper:
+        (ground.state / "stopped").write_text("a person\n")
+    await_that(lambda: not alive(keeper))
+    assert processes_of(f"--state\0{ground.state}") == []
 
 
 def test_a_restart_hands_over_without_touching_a_run(ground: Ground) -> None:

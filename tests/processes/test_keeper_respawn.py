@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from keeper_world import PATIENCE_SECONDS, World, alive, await_that, exit_record, prepare, read_when_there, world
 
-from overnight.keeper.respawn import Respawn
+from overnight.keeper.respawn import TAKEN, Respawn
 from overnight.keeper.watch import BeatWatch
 from overnight.shim.shim import host_identity, process_start_ticks
 
@@ -197,3 +197,13 @@ def test_no_counter_kills_nobody(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         lock.path.write_text(text)
     assert not any(lock.look() for _ in range(30))
+
+
+def test_one_that_found_another_in_its_place_is_no_fault() -> None:
+    """Two keepers left for each other's sake, and nobody was there; ten such starts must not end in watch-only."""
+    respawn = Respawn()
+    delays = [respawn.ended(TAKEN << 8, 0.3, at) for at in range(12)]
+    assert delays[:4] == [0.25, 0.5, 1.0, 2.0] and delays[-1] == 5.0
+    assert respawn.contended and not respawn.watch_only
+    assert respawn.ended(KILLED, 10.0, 100.0) == 0.0 and not respawn.contended
+    assert respawn.ended(0, 10.0, 200.0) is None

@@ -10,6 +10,7 @@ import gc
 import json
 import os
 import resource
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ LOG_BYTES = 1_000_000
 _DESCRIPTORS = 65_536
 _OPTIONS = {"--state", "--root", "--supervisor-argv", "--timing", "--stay"}
 _WISH_SECONDS = 0.5
+_REST_SECONDS = 45.0
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -59,6 +61,7 @@ def main(arguments: Sequence[str]) -> int:
         BeatWatch(os.path.join(state, "lock"), **timing.get("watch", {})),
         respawn=Respawn(**timing.get("respawn", {})),
         orphans=Orphans(**timing.get("orphans", {})),
+        unwanted=lambda: os.path.exists(os.path.join(state, "stopped")),
         before_shim=_nothing if limits is None else lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limits),
     )
     shim.warm_up()
@@ -69,7 +72,15 @@ def main(arguments: Sequence[str]) -> int:
     say(f"keeper of {root} (pid {os.getpid()})")
     code = keeper.run()
     os.close(lock)
+    if options.get("--stay") == "yes" and not keeper.told_to_end and not os.path.exists(os.path.join(state, "stopped")):
+        _rest()
     return code
+
+
+def _rest() -> None:
+    """Only a person can help (a database that is gone, a takeover half done): no service manager's storm of tries."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    time.sleep(_REST_SECONDS)
 
 
 def _options(arguments: Sequence[str]) -> dict[str, str] | None:

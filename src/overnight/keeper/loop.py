@@ -36,7 +36,8 @@ class Keeper:
     """Everything the keeper holds. `argv` starts a supervisor; what belongs to it is appended.
 
     `own` are descriptors that no shim may inherit beside those the keeper opens itself; `before_shim` runs in
-    the forked child first (it undoes what the keeper changed about itself).
+    the forked child first (it undoes what the keeper changed about itself). `unwanted`: a person wants nobody to watch;
+    asked where the one that heard it may have been another keeper's supervisor.
     """
 
     def __init__(
@@ -47,11 +48,13 @@ class Keeper:
         respawn: Respawn | None = None,
         orphans: Orphans | None = None,
         before_shim: Callable[[], None] = lambda: None,
+        unwanted: Callable[[], bool] = lambda: False,
     ) -> None:
         self._argv, self._watch = list(argv), watch
         self._respawn = respawn or Respawn()
         self._orphans = orphans or Orphans()
         self._before_shim = before_shim
+        self._unwanted = unwanted
         self._shims: dict[int, str] = {}
         self._left_alone: set[int] = set()  # children of a dead supervisor: their own deadlines end them
         self._supervisor: Supervisor | None = None
@@ -64,6 +67,11 @@ class Keeper:
         # Signals stay blocked and are read here: so does every shim begin, with nothing to undo.
         shim.hold_signals()
         self._signals = signal_descriptor(signal.SIGCHLD, signal.SIGTERM)
+
+    @property
+    def told_to_end(self) -> bool:
+        """By SIGTERM."""
+        return self._ending
 
     def run(self) -> int:
         """Until the supervisor was meant to stop, or the keeper is. Touches no shim at its end."""
@@ -124,10 +132,15 @@ class Keeper:
     # --- the supervisor ------------------------------------------------------------------------------------
 
     def _start_supervisor(self, now: float) -> None:
+        if self._respawn.contended and self._unwanted():
+            self._done = True
+            return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         argv = [*self._argv, "--keeper-fd", str(theirs.fileno())]
         if self._respawn.watch_only:
             argv.append("--watch-only")
+        if self._respawn.contended:
+            argv.append("--contended")
         theirs.set_inheritable(True)
         try:
             pid = os.posix_spawn(argv[0], argv, os.environ, setpgroup=0, setsigmask=(), setsigdef=_DEFAULT_SIGNALS)
@@ -148,12 +161,13 @@ class Keeper:
         if supervisor is None:
             return
         self._hang_up()
-        watching = self._respawn.watch_only
+        watching, contended = self._respawn.watch_only, self._respawn.contended
         delay = self._respawn.ended(status, now - supervisor.began, now)
         if delay is None:
             self._done = True
             return
-        say(f"the supervisor (pid {supervisor.pid}) ended: {_words(status)}; the next starts in {delay:.1f} s")
+        if not (contended and self._respawn.contended):  # said once
+            say(f"the supervisor (pid {supervisor.pid}) ended: {_words(status)}; the next starts in {delay:.1f} s")
         if self._respawn.watch_only and not watching:
             say("too many supervisors died of their own fault: from now on the next only watches")
         self._start_at = now + delay

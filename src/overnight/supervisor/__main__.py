@@ -1,8 +1,8 @@
 """The supervisor's process: `python -m overnight.supervisor --state DIR --root DIR --keeper-fd N [--watch-only]`.
 
-Exit codes, which the keeper reads: 0 a person asked it to stop, another supervisor holds the root, the state is not
-there any more, or its database was taken away and only a person can `rebuild` it;
-3 its keeper is gone and a new one has been brought up; anything else is its own fault.
+Exit codes, which the keeper reads: 0 a person asked it to stop, the state is not there any more, or its database was
+taken away and only a person can `rebuild` it; 3 its keeper is gone and a new one has been brought up; 6 another
+supervisor holds the root, whose keeper must be dead, for ours has its lock; anything else is its own fault.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 from overnight.executors.local import LocalExecutor
 from overnight.store import SqliteStore
 from overnight.supervisor.inbox import StateGone
-from overnight.supervisor.keep import database_lost, keeper_command, lost_words, spawn, wish_stopped
+from overnight.supervisor.keep import database_lost, is_stopped, keeper_command, lost_words, spawn, wish_stopped
 from overnight.supervisor.lock import Lock, Taken
 from overnight.supervisor.loop import Supervisor
 from overnight.supervisor.tenure import META, LeaseTenure
@@ -28,6 +28,7 @@ from overnight.supervisor.wiring import build
 log = logging.getLogger("overnight.supervisor")
 
 KEEPER_GONE = 3
+TAKEN = 6  # keeper.respawn knows it
 LOG_BYTES = 4 * 2**20
 
 
@@ -38,6 +39,7 @@ def main() -> int:
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--keeper-fd", type=int, default=-1)
     parser.add_argument("--watch-only", action="store_true")
+    parser.add_argument("--contended", action="store_true", help="the one before found another in its place")
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not options.state.is_dir():
@@ -47,7 +49,9 @@ def main() -> int:
         lock = Lock(options.state, watch_only=options.watch_only)
     except Taken:
         log.warning("another supervisor holds %s; this one goes", options.state)
-        return 0
+        return TAKEN
+    if options.contended and is_stopped(options.state):
+        return 0  # the other one was asked to go, and went
     keeper = None
     if options.keeper_fd >= 0:
         keeper = socket.socket(fileno=options.keeper_fd)
