@@ -46,7 +46,8 @@ def gather(source: Source, rules: RuleSet) -> list[Event]:
 
 def _hush_shell(events: list[Event]) -> None:
     """A script that goes on after its program failed: what its shell then misses explains nothing that came before."""
-    failed = next((event.offset for event in events if event.rule.role == "consequence"), None)
+    ends = (event for event in events if event.rule.name == LAUNCHER or event.rule.cls.startswith("nccl."))
+    failed = next((event.offset for event in ends), None)
     for event in events:
         if failed is not None and event.rule.name == SHELL and event.offset > failed:
             event.strength = HINT
