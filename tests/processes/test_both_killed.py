@@ -113,7 +113,9 @@ def test_a_stop_that_a_leftover_supervisor_heard_is_heard_by_the_new_keeper(grou
     with leftover(ground) as keeper:
         (ground.state / "stopped").write_text("a person\n")
     await_that(lambda: not alive(keeper))
-    assert processes_of(f"--state\0{ground.state}") == []
+    assert not alive(ground.holder["pid"]) and ground.holder["term"] == 1
+    let_go(ground)  # what runs goes on
+    await_that(lambda: len([line for line in lines(ground.base / "told") if line.startswith("ended")]) == 2)
 
 
 def test_a_restart_hands_over_without_touching_a_run(ground: Ground) -> None:
