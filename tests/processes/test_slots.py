@@ -236,6 +236,21 @@ def test_a_removed_lock_file_excludes_nobody_by_mistake(tmp_path: Path, book: Sl
     os.close(locks[0])
 
 
+def open_the_way(tmp_path: Path) -> None:
+    """Other users may pass through our folders."""
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == os.getuid() and folder != Path("/"):
+            folder.chmod(folder.stat().st_mode | 0o011)
+
+
+def become_nobody() -> None:
+    """Another user, where we may be one."""
+    if os.getuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+
+
 def test_all_users_share_the_directory_whoever_made_it(tmp_path: Path, book: SlotBook) -> None:
     """The second user of a box who could not start anything: Permission denied in a sticky directory."""
     slots = tmp_path / "slots"
@@ -243,18 +258,13 @@ def test_all_users_share_the_directory_whoever_made_it(tmp_path: Path, book: Slo
     assert stat.S_IMODE(slots.stat().st_mode) == 0o1777
     assert stat.S_IMODE((slots / "cpu-0").stat().st_mode) == 0o666
     book.release(first)
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.getuid() and folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o011)
+    open_the_way(tmp_path)
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
             os.umask(0o077)
-            if os.getuid() == 0:
-                os.setgroups([])
-                os.setgid(65534)
-                os.setuid(65534)
+            become_nobody()
             other = SlotBook(slots)
             names = [got(other.acquire(SlotRequest("d", 0))).name for _ in range(2)]
             code = 0 if names == ["cpu:0", "cpu:1"] else 2
@@ -346,3 +356,36 @@ def test_a_mark_that_cannot_be_read_is_in_force(tmp_path: Path, book: SlotBook) 
     got(book.acquire(SlotRequest("c", 0)))
     (tmp_path / "slots" / "gpu-GPU-aaaa.quarantine").write_bytes(b'{"slot": "gp')
     assert "cannot be read" in refused(book.acquire(SlotRequest("c", 1, (TWO[0],)))).words
+
+
+def test_another_users_mark_holds_and_stays(tmp_path: Path, book: SlotBook) -> None:
+    """A colleague's quarantine of a broken GPU, lifted by whoever wanted it most."""
+    slots = tmp_path / "slots"
+    SlotFiles(slots).mark("quarantine", "gpu-GPU-aaaa", "gpu:0", "Xid 79")
+    SlotFiles(slots).mark("drain", "gpu-GPU-aaaa", "gpu:0", "")
+    open_the_way(tmp_path)
+    ours = os.getuid() != 0  # then there is nobody else whom we could be
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            become_nobody()
+            files = SlotFiles(slots)
+            assert "Xid 79" in refused(SlotBook(slots).acquire(SlotRequest("d", 1, (TWO[0],)))).words
+            files.mark("quarantine", "gpu-GPU-aaaa", "gpu:0", "no harm")
+            for act in (
+                lambda: files.unmark("quarantine", "gpu-GPU-aaaa"),
+                lambda: files.mark("drain", "gpu-GPU-aaaa", "gpu:0", "mine", time.time() + 1.0),
+            ):
+                try:
+                    act()
+                    assert ours
+                except PermissionError:
+                    assert not ours
+            assert sorted(path.name for path in slots.iterdir() if ".drain." in path.name) == []
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(pid, 0)[1] == 0
+    mark = SlotFiles(slots).marked("quarantine", "gpu-GPU-aaaa")
+    assert ours or (mark is not None and mark.why == "Xid 79")
