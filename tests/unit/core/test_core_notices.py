@@ -5,7 +5,7 @@ from typing import Any
 from core_world import a_campaign, at
 
 from overnight.core.notices import BODY_CHARACTERS, TITLE_CHARACTERS, digest, of_campaign, of_run, text
-from overnight.model.campaign import Campaign
+from overnight.model.campaign import Campaign, Cause, Hold, Root
 from overnight.model.classes import Classification
 from overnight.model.codec import replace
 from overnight.model.notices import Notice, NoticeKind, Telling, Untelling
@@ -117,3 +117,39 @@ def test_the_digest_tells_of_what_is_open_or_ended_since() -> None:
     assert told is not None
     assert (told.what, told.why) == ("3 of 8 done, 1 failed", "bat 3/8, 1 failed")
     assert digest([old], at(100).wall) is None
+
+
+def in_common(**more: Any) -> Campaign:
+    cause = Cause("auth", "huggingface.co", "401 Client Error", at(0), ("a", "b", "c"), 3, held=at(5))
+    return a_campaign(causes={"auth:huggingface.co": replace(cause, **more)}, counts={"held": 3, "pending": 1})
+
+
+def test_a_cause_in_common_is_told_once_when_it_is_proven() -> None:
+    """The phone rang for each of the runs that one expired token held, and again when the last of them was."""
+    waiting = in_common(held=None)
+    assert of_campaign(a_campaign(), waiting) == []
+    (word,) = of_campaign(waiting, in_common())
+    assert isinstance(word, Telling)
+    assert (word.what, word.runs, word.delay) == ("held: auth (huggingface.co)", 3, 0.0)
+    assert word.command == "overnight resume bat-1" and "renew the token" in word.why
+    assert of_campaign(in_common(), in_common(size=9)) == []
+    all_held = replace(in_common(size=4), state=CampaignState.HELD, counts={"held": 4})
+    assert of_campaign(in_common(), all_held) == []
+
+
+def test_what_is_cured_need_not_be_told() -> None:
+    """Somebody got up for a mount that had come back before he was dressed."""
+    expected = [Untelling("bat-1", "cause:auth:huggingface.co")]
+    assert of_campaign(in_common(), in_common(freed="it is cured")) == expected
+    assert of_campaign(in_common(), a_campaign()) == expected
+
+
+def test_scouts_are_told_instead_of_the_failures_that_they_follow() -> None:
+    """Three failures, a hold and three more failures were five notices of one typing error."""
+    root = Root("code", "KeyError: 'x'", ("a", "b", "c"), 5.0)
+    held = a_campaign(roots={"k": root}, hold=Hold("k", at(0), at(60)), counts={"pending": 9})
+    untold, word = of_campaign(a_campaign(), held)
+    assert untold == Untelling("bat-1", "failed:code") and isinstance(word, Telling)
+    assert word.what == "nothing but scouts starts: code" and word.command == "overnight resume bat-1"
+    assert of_campaign(held, replace(held, hold=Hold("k", at(0), at(180), 1))) == []
+    assert of_campaign(held, replace(held, hold=None)) == [Untelling("bat-1", "scouts")]
