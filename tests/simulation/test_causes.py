@@ -158,6 +158,17 @@ def test_a_run_cancelled_or_retried_while_held_leaves_the_cause() -> None:
     assert story.runs["r2"].epoch == 2
 
 
+def test_one_run_that_is_resumed_alone_tries_for_all() -> None:
+    """`resume CAMPAIGN RUN` to see whether the new token works let all ninety go, of which each failed again."""
+    story = Story(rows(5, {**EVERY, "attempt": 1, "exit_code": AUTH}, {"run": "r0", "attempt": 2, "exit_code": AUTH}))
+    story.end()
+    story.resume("r0")
+    story.until(lambda: len(story.runs["r0"].attempts) == 2 and story.counts == {"held": 5})
+    story.resume("r1")
+    story.until(lambda: story.counts == {"succeeded": 5})
+    assert [len(run.attempts) for run in story.runs.values()] == [3, 2, 2, 2, 2]
+
+
 def test_a_waiting_prover_that_is_cancelled_proves_nothing() -> None:
     """Two runs and one that a person had dropped were taken for three."""
     slow = {"run": "r[2-3]", "seconds": 500.0}

@@ -71,7 +71,7 @@ def verdict(run: Run, campaign: Campaign, event: AttemptVerified) -> Verdict:
         words = f"{ATTEMPT_CEILING} attempts are the end; the last one was ended from outside"
         run = replace(run, failure=Classification("unknown", "attempt-ceiling", words))
         return Verdict(run, RunState.FAILED, "unknown", f"unknown: {words}", lessons=(Failed(run.run_id),))
-    if by in (EndedBy.PAUSE, EndedBy.CANCEL):  # its mark counts all the same
+    if by in (EndedBy.PAUSE, EndedBy.CANCEL, EndedBy.DEADLINE):  # its mark counts all the same
         budget, _ = retry.spend(run, attempt, event.at)
         run = replace(run, budget=budget)
     if by == EndedBy.PAUSE:

@@ -300,13 +300,14 @@ class Petitions:
         self._shell_anew(campaign, request.shell, request.code, request.by, "resume", now)
         campaign = self._ledger.campaigns[campaign.id]
         self._ledger.put(replace(campaign, paused=False, paused_why=""))
-        self._let_go(campaign.id, f"{request.by} let them go on", now, causes_too=not request.run_ids)
+        if not request.run_ids:
+            self._let_go(campaign.id, f"{request.by} let them go on", now, causes_too=True)
         for ref in refs:  # what a cause in common holds is swept, some each turn
             if request.run_ids or not self._in_common(ref, None):
                 self._ledger.apply(ref, ResumeRequested(now, request.by))
         words = [f"going on: {_counted(len(refs), 'held run')}"] if refs else []
         words += ["no longer paused"] if was else []
-        words += ["no more scouts"] if campaign.hold is not None else []
+        words += ["no more scouts"] if campaign.hold is not None and not request.run_ids else []
         return r.Answer(True, "; ".join(words) or "nothing was paused or held", campaign=campaign.id)
 
     def _cause(self, ref: RunRef) -> str:
