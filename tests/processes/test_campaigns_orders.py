@@ -149,7 +149,9 @@ def test_the_final_document(ground):
     document = answer.document
     assert (document["state"], document["counts"]) == ("failed", {"succeeded": 1, "failed": 1})
     assert document["failures"] == {document["runs"][1]["class"]: 1}
-    assert document["supervisor"] == {"alive": True, "pid": ground.supervisor(), "watch_only": False, "words": ""}
+    assert document["supervisor"] == {
+        "alive": True, "pid": ground.supervisor(), "watch_only": False, "words": "", "problem": "",
+    }  # fmt: skip
     assert (document["runs_total"], document["runs"][0]["class"]) == (2, None)
     assert ground.status(document["campaign"])["runs"] == document["runs"]
     assert ground.summary(document["campaign"], document["runs"][1]["run_id"])["final"] is True

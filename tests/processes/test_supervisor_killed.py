@@ -109,7 +109,9 @@ def test_both_killed_and_the_next_launch(ground):
     campaign = ground.launch("--slots", 2, *gated(ground, 4))
     begun(ground, 2)
     kill(ground.keeper(), ground.supervisor())
-    assert ground.status(campaign)["supervisor"] == {"alive": False, "pid": None, "watch_only": False, "words": ""}
+    assert ground.status(campaign)["supervisor"] == {
+        "alive": False, "pid": None, "watch_only": False, "words": "", "problem": "",
+    }  # fmt: skip
     ground.launch("--name", "other", "--", "true")
     let_go(ground)
     await_that(lambda: ground.counts(campaign) == {"succeeded": 4})

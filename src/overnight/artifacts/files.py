@@ -119,6 +119,8 @@ def campaign_document(campaign: Campaign) -> dict[str, object]:
         "cwd": campaign.cwd,
         "runs_total": campaign.runs_total,
         "counts": {state: count for state, count in campaign.counts.items() if count},
+        "classes": campaign.classes,
+        "gpu_hours": {"useful": round(campaign.gpu_useful / 3600, 4), "lost": round(campaign.gpu_lost / 3600, 4)},
         "created_at": when(campaign.created),
         "ended_at": when(campaign.ended),
     }

@@ -7,6 +7,8 @@ from overnight.core.limits import QUIET_PHASE_FACTOR
 from overnight.core.result import Failed, Finished, Lesson, Overcome, QuietPhase, Rooted, Shown, Struck
 from overnight.model.campaign import Campaign
 from overnight.model.codec import replace
+from overnight.model.gpu_time import gpu_time
+from overnight.model.run import Run
 from overnight.model.states import CampaignState, RunState
 from overnight.model.time import Moment
 
@@ -23,6 +25,24 @@ def recount(counts: Mapping[str, int], before: RunState | None, now: RunState) -
             del new[before.value]
     new[now.value] = new.get(now.value, 0) + 1
     return new
+
+
+def moved(campaign: Campaign, before: Run, now: Run) -> Campaign:
+    """The campaign's figures after one of its runs moved."""
+    classes = dict(campaign.classes)
+    for run, more in ((before, -1), (now, 1)):
+        if run.state == RunState.FAILED and run.failure is not None:
+            classes[run.failure.name] = classes.get(run.failure.name, 0) + more
+    spent = [(sum(t.useful for t in times), sum(t.lost for t in times)) for times in (
+        gpu_time(before, campaign.policy), gpu_time(now, campaign.policy),
+    )]  # fmt: skip
+    return replace(
+        campaign,
+        counts=recount(campaign.counts, before.state, now.state),
+        classes={name: count for name, count in classes.items() if count > 0},
+        gpu_useful=max(0.0, campaign.gpu_useful + spent[1][0] - spent[0][0]),
+        gpu_lost=max(0.0, campaign.gpu_lost + spent[1][1] - spent[0][1]),
+    )
 
 
 def state_of(campaign: Campaign, owing: bool) -> CampaignState:

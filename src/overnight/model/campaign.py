@@ -76,6 +76,9 @@ class Campaign(Struct, frozen=True):
     longest_quiet: float = 0.0  # of succeeded runs, seconds: DESIGN's `auto` limits
     longest_gap: float = 0.0
     quiet_factor: float = 1.0  # 4 once two attempts of a run stalled at the same place
+    classes: dict[str, int] = field(default_factory=dict)  # failed runs by class
+    gpu_useful: float = 0.0  # GPU-seconds of what has ended: model.gpu_time
+    gpu_lost: float = 0.0
     no_room: str = ""  # why nothing new starts on its volumes
     quickest: float | None = None  # seconds that its quickest succeeded run took, all attempts together
     deadline: Moment | None = None  # when the host is taken away; None: nobody says so

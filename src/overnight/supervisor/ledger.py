@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 
 from overnight.core import causes, notices
-from overnight.core.campaigns import learn, recount, settle
+from overnight.core.campaigns import learn, moved, settle
 from overnight.core.invariants import broken
 from overnight.core.result import Lesson, Step
 from overnight.core.step import step
@@ -274,8 +274,7 @@ class Ledger:
             self._touched.add(ref.campaign)
 
     def _moved(self, ref: RunRef, before: Run, now: Run, at: Moment) -> None:
-        campaign = self.campaigns[ref.campaign]
-        self.put(replace(campaign, counts=recount(campaign.counts, before.state, now.state)))
+        self.put(moved(self.campaigns[ref.campaign], before, now))
         if now.state == RunState.WAITING and now.due is not None:
             heapq.heappush(self._waiting, (now.due.mono, ref))
 

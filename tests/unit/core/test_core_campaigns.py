@@ -7,10 +7,12 @@ from overnight.core import campaigns, plan
 from overnight.core.campaigns import recount, settle, state_of
 from overnight.core.result import Failed
 from overnight.model.campaign import Device
+from overnight.model.classes import Classification
 from overnight.model.codec import replace
 from overnight.model.policy import Policy, Resources, RowPolicy
+from overnight.model.run import Attempt, ExitRecord, Run, Slot
+from overnight.model.states import AttemptState, RunState
 from overnight.model.states import CampaignState as C
-from overnight.model.states import RunState
 
 
 @pytest.mark.parametrize(
@@ -115,3 +117,17 @@ def test_a_row_may_ask_for_other_gpus() -> None:
     """`@gpus` of one row was the campaign's number for all."""
     assert plan.gpus_of(a_campaign(), RowPolicy(gpus=4)) == 4
     assert plan.gpus_of(a_campaign(gpus=2), RowPolicy()) == 1
+
+
+def test_classes_and_gpu_seconds_follow_the_runs() -> None:
+    """campaign.json is what a dashboard polls without the database: a retried failure must leave its class there."""
+    campaign = a_campaign(gpus=2)
+    slot = Slot("gpu:0", ("gpu-a",), ("0",))
+    attempt = Attempt(1, 1, AttemptState.ENDED, 1, slot, at(0), exit=ExitRecord(code=1, seconds=100.0))
+    running = Run("bat-1", "r0", 0, RunState.RUNNING, attempts=(replace(attempt, state=AttemptState.RUNNING),))
+    failed = Run("bat-1", "r0", 0, RunState.FAILED, attempts=(attempt,), failure=Classification("code"))
+    after = campaigns.moved(replace(campaign, counts={"running": 1}), running, failed)
+    assert (after.counts, after.classes) == ({"failed": 1}, {"code": 1})
+    assert (after.gpu_useful, after.gpu_lost) == (0.0, 100.0)
+    again = campaigns.moved(after, failed, replace(failed, state=RunState.PENDING, failure=None, epoch=2))
+    assert (again.counts, again.classes) == ({"pending": 1}, {})
