@@ -136,8 +136,10 @@ class KnownForms:
                 known.finished, other = False, True  # the next stage of the program
             if form != known.shown or other:  # a finer form than before, or another bar: its series begins here
                 anew = anew or known.shown > 0
-                first, known.shown, known.best = mark, form, None
-            first, last = first or mark, mark
+                first, known.shown, known.best = None, form, None
+            last = mark
+            if first is None and (form != BAR or mark.step > 0):  # an empty bar is no step, also where it goes on
+                first = mark
             if known.best is None or mark.step > known.best:
                 known.best = mark.step
                 self._beside.marked()

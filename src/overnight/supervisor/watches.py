@@ -167,8 +167,8 @@ def said_in(vitals: Vitals, said: Said) -> Vitals:
 def marked(vitals: Vitals, look: Look, mark: Mark, rate: float | None = None) -> Vitals:
     """The newest mark of a look. `rate`: steps a second, if that is known anew."""
     first = vitals.first_step
-    if first is None:
-        first = (look.first or mark).step
+    if first is None and look.first is not None:
+        first = look.first.step
     best = mark.step if vitals.best is None else max(vitals.best, mark.step)
     return replace(
         vitals, marked=True, first_step=first, step=mark.step, best=best, total=total_after(vitals, mark),

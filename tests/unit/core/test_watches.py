@@ -327,7 +327,7 @@ def test_a_bar_of_the_preparation_is_no_start() -> None:
 def said(world: Watched, second: float, words: Said) -> None:
     """The progress file has changed; the log has not."""
     cursor = Cursor(size=10 * world.lines, inode=7, offset=10 * world.lines, lines=world.lines, progress=int(second))
-    world.watch.seen(Look(REF, 1, cursor, life=True, mark=words.mark, said=words), at(second))
+    world.watch.seen(Look(REF, 1, cursor, life=True, first=words.mark, mark=words.mark, said=words), at(second))
 
 
 def test_a_quiet_phase_may_be_silent_as_long_as_it_said() -> None:

@@ -164,6 +164,15 @@ def test_transformers_with_its_bar() -> None:
     assert log.mark == Mark(60, 60)
 
 
+def test_an_empty_bar_is_not_the_first_step() -> None:
+    """A resumed Trainer draws its bar at 0 and goes on at 30: it was told to have ignored its checkpoint."""
+    lines = "\n".join((bar(0, 60), bar(30, 60), bar(31, 60), ""))
+    found = scanner(None).scan(lines.encode())
+    assert (found.first, found.mark) == (Mark(30, 60), Mark(31, 60))
+    assert scanner(None).scan(bar(0, 60).encode() + b"\n").first is None
+    assert scanner(None).scan(b"iter 0: loss 9.1\n").first == Mark(0, None, {"loss": 9.1})
+
+
 def test_keras_epochs() -> None:
     """Its bar begins again below each `Epoch 2/3`."""
     log = Log()
