@@ -1,16 +1,16 @@
-"""How long saving the evidence of a stalled attempt takes: trees of real Python processes, real py-spy.
-
-`python benchmarks/evidence.py`: seconds (median, worst of 20) for trees of 1, 2, 8 and 32 processes, and with a
-driver and a py-spy that hang (the ceiling).
-"""
+"""How long it takes to save the evidence of a stalled attempt: trees of real Python processes, real py-spy; and when
+everything that can hang does."""
 
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from table import Line, Series
 
 from overnight.model.run import Attempt, Process, Slot
 from overnight.model.states import AttemptState
@@ -19,59 +19,65 @@ from overnight.ports import AttemptRef, RunRef
 from overnight.probes import evidence
 
 TREE = """
-import subprocess, sys, time
-children = [subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) for _ in range({n} - 1)]
-time.sleep(0.5)
+import os, sys, time
+for _ in range({n} - 1):
+    if os.fork() == 0:
+        time.sleep(600)
 print("ready", flush=True)
 time.sleep(600)
 """
 HANGS = "#!/bin/sh\nexec sleep 600\n"
 
 
-def save(folder: Path, pid: int) -> float:
-    folder.mkdir(parents=True)
-    (folder / "output.log").write_text("step 1\n" * 1000)
-    ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-    attempt = Attempt(
-        1,
-        1,
-        AttemptState.RUNNING,
-        1,
-        Slot("gpu:0", (), ("0",)),
-        Moment(0, 0),
-        process=Process("", "", "", 0, pid, ticks),
-    )
-    began = time.monotonic()
-    evidence.save_evidence(AttemptRef(RunRef("c", "r"), attempt, str(folder)))
-    return time.monotonic() - began
-
-
-def main() -> None:
+def measure(series: Series, *, quick: bool) -> list[Line]:
+    """At most 0.3 s for a tree of one or two processes, 1 s usually, 10 s whatever hangs."""
+    rounds = 3 if quick else 20
     with tempfile.TemporaryDirectory() as base:
         for number in (1, 2, 8, 32):
-            code = TREE.format(n=number)
-            with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True) as tree:
-                assert tree.stdout is not None
-                tree.stdout.readline()
-                times = [save(Path(base, f"{number}-{n}"), tree.pid) for n in range(20)]
-                print(f"{number:3} processes: median {statistics.median(times):.3f} s, worst {max(times):.3f} s")
-                if number == 2:
-                    ceiling(Path(base), tree.pid)
-                os.killpg(tree.pid, 9)
+            with _tree(number) as pid:
+                for n in range(rounds):
+                    series.note(_name(number), [_save(Path(base, f"{number}-{n}"), pid)], "s")
+        with _tree(2) as pid, _everything_hangs(Path(base)):
+            series.note("py-spy and driver hang", [_save(Path(base, "hangs"), pid)], "s")
+    return [
+        series.never_above(_name(1), 0.3), series.never_above(_name(2), 0.3), series.at_most(_name(32), 1.0),
+        series.never_above("py-spy and driver hang", 10.0),
+    ]  # fmt: skip
 
 
-def ceiling(base: Path, pid: int) -> None:
-    """Everything that can hang does."""
+def _name(number: int) -> str:
+    return f"evidence of a tree of {number}"
+
+
+@contextmanager
+def _tree(number: int) -> Iterator[int]:
+    code = TREE.format(n=number)
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True) as tree:
+        assert tree.stdout is not None
+        tree.stdout.readline()
+        yield tree.pid
+        os.killpg(tree.pid, 9)
+
+
+@contextmanager
+def _everything_hangs(folder: Path) -> Iterator[None]:
     for name in ("py-spy", "nvidia-smi"):
-        (base / name).write_text(HANGS)
-        (base / name).chmod(0o755)
-    os.environ["PATH"] = f"{base}:{os.environ['PATH']}"
-    spy = evidence._py_spy
-    evidence._py_spy = lambda: str(base / "py-spy")
-    print(f"    with a py-spy and a driver that hang: {save(base / 'hangs', pid):.3f} s")
-    evidence._py_spy = spy
-    (base / "nvidia-smi").unlink()
+        (folder / name).write_text(HANGS)
+        (folder / name).chmod(0o755)
+    path, spy = os.environ["PATH"], evidence._py_spy
+    os.environ["PATH"], evidence._py_spy = f"{folder}:{path}", lambda: str(folder / "py-spy")
+    try:
+        yield
+    finally:
+        os.environ["PATH"], evidence._py_spy = path, spy
 
 
-if __name__ == "__main__":
-    main()
+def _save(folder: Path, pid: int) -> float:
+    folder.mkdir()
+    (folder / "output.log").write_text("step 1\n" * 1000)
+    ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    process = Process("", "", "", 0, pid, ticks)
+    attempt = Attempt(1, 1, AttemptState.RUNNING, 1, Slot("gpu:0", (), ("0",)), Moment(0, 0), process=process)
+    begun = time.perf_counter()
+    evidence.save_evidence(AttemptRef(RunRef("c", "r"), attempt, str(folder)))
+    return time.perf_counter() - begun

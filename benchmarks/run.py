@@ -14,6 +14,7 @@ from pathlib import Path
 import classifier
 import detection
 import dispatch
+import evidence
 import false_kills
 import fault_storm
 import idle
@@ -31,6 +32,7 @@ ALL = {
     "kills": (kills.measure, "The supervisor is killed under load"),
     "false_kills": (false_kills.measure, "Healthy programs ended by mistake, over recorded cadences"),
     "detection": (detection.measure, "A stall is noticed, and its slot is free again"),
+    "evidence": (evidence.measure, "The evidence of a stall is saved"),
     "fault_storm": (fault_storm.measure, "A storm of faults over sixty runs, two slots"),
     "startup": (startup.measure, "Start-up"),
     "classifier": (classifier.measure, "The failure classifier"),
