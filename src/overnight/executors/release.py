@@ -25,11 +25,12 @@ _GIB = 2**30
 class _Check:
     """One GPU whose lock is in our hands until it is proven free."""
 
-    __slots__ = ("after", "asking", "began", "due", "fd", "found", "proven", "tenant", "verdict")
+    __slots__ = ("after", "asking", "began", "due", "fd", "found", "memory", "proven", "tenant", "verdict")
 
     def __init__(self, fd: int, tenant: Tenant, began: float, now: float, proven: bool) -> None:
         self.fd, self.tenant, self.began, self.proven = fd, tenant, began, proven
         self.asking = False
+        self.memory: Memory | None = None  # as last looked at
         self.verdict = ""  # why it is quarantined, once that has been said
         self.after = now  # memory must have been looked at later than this
         self.due = now
@@ -117,25 +118,21 @@ class ReleaseChecks:
         if now < check.due and not check.asking:
             return False
         check.due = now + LOOK_SECONDS
-        check.asking = self._weighed(check) and not self._memory_of(check)[0]
-        return not check.asking
-
-    def _weighed(self, check: _Check) -> bool:
-        return self._memory is not None and check.tenant.before is not None
-
-    def _memory_of(self, check: _Check) -> tuple[bool, Memory | None]:
-        assert self._memory is not None
-        return self._memory.used(check.tenant.uuid, check.after, _AGAIN_SECONDS)
+        known = True
+        if self._memory is not None and check.tenant.before is not None:
+            known, check.memory = self._memory.used(check.tenant.uuid, check.after, _AGAIN_SECONDS)
+        check.asking = not known
+        return known
 
     def _left(self, check: _Check, now: float) -> str | None:
         """What is still to come, in words; None: all is as it was before the attempt."""
-        since, check.after = check.after, now  # whatever is looked at next is looked at anew
+        check.after = now  # whatever is looked at next is looked at anew
         left = [] if check.proven else members(attempt_id=check.tenant.attempt_id)
         if left:
             return f"processes of it are alive: {', '.join(each.words for each in left[:3])}"
         if check.tenant.before is None or self._memory is None:
             return None
-        _, memory = self._memory.used(check.tenant.uuid, since, _AGAIN_SECONDS)
+        memory = check.memory
         if memory is None:
             return "the driver does not tell how much of its memory is in use"
         if memory.used <= check.tenant.before + memory.tolerance:
