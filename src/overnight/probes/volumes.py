@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+LOW_BYTES, LOW_INODES = 64 * 2**20, 1000
+LOW_SHARE = 0.1  # of a small volume
+_LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "tmpfs", "overlay", "bcachefs", "jfs"})
 _MOUNTS, _FSTAB = Path("/proc/self/mounts"), Path("/etc/fstab")
 
 
@@ -19,6 +22,24 @@ def volume_of(path: str) -> str:
     while not os.path.ismount(place) and place != "/":
         place = os.path.dirname(place)
     return place
+
+
+def fullest(mounts: Path = _MOUNTS) -> str | None:
+    """The local volume with the least room, if that is hardly any: where a write without a file's name has failed.
+    Network volumes are not asked: one that is dead would not answer."""
+    found: list[tuple[int, str]] = []
+    for point, kind in _points(mounts):
+        if kind not in _LOCAL:
+            continue
+        try:
+            volume = os.statvfs(point)
+        except OSError:
+            continue
+        free, whole = volume.f_bavail * volume.f_frsize, volume.f_blocks * volume.f_frsize
+        few_inodes = volume.f_files and volume.f_favail < min(LOW_INODES, volume.f_files * LOW_SHARE)
+        if not volume.f_flag & os.ST_RDONLY and whole and (few_inodes or free < min(LOW_BYTES, whole * LOW_SHARE)):
+            found.append((free, point))
+    return min(found)[1] if found else None
 
 
 def may_be_late(path: str, mounts: Path = _MOUNTS, fstab: Path = _FSTAB) -> bool:

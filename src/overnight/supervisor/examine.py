@@ -12,12 +12,13 @@ from overnight.model.codec import replace
 from overnight.model.run import Attempt, Vitals
 from overnight.model.states import EndedBy
 from overnight.ports import Cursor, Examined, ExamineOrder, LookOrder, Probe
-from overnight.probes.volumes import may_be_late, volume_of
+from overnight.probes.volumes import fullest, may_be_late, volume_of
 from overnight.supervisor import torchrun
 from overnight.supervisor.rank_logs import rank_logs
 from overnight.supervisor.teardown import hung_teardown
 from overnight.supervisor.watches import marked, said_in
 
+UNNAMED_VOLUME = "a volume that it does not name"
 MOUNT_LATE = "mount.late"  # flag: what was missing may be there in a minute; core.retry gives it one more try
 RULES_UNREADABLE = "rules.unreadable"  # flag: this version does not understand the campaign's own rules
 CHECKPOINTS_KEPT = 3  # whole ones that are remembered: the newest may not load
@@ -137,7 +138,8 @@ def _placed(order: ExamineOrder, found: Classification) -> Classification:
     about = found.about
     if found.name == "disk.full":
         quota = about.startswith(failures.QUOTA)
-        volume = volume_of(about.removeprefix(failures.QUOTA).strip() or order.out_dir)
+        path = about.removeprefix(failures.QUOTA).strip()
+        volume = volume_of(path) if path.startswith("/") else (fullest() or UNNAMED_VOLUME)
         about = f"{failures.QUOTA} on {volume}" if quota else volume
     elif found.name == "data.missing" and may_be_late(about):
         found = replace(found, flags=(*found.flags, MOUNT_LATE))

@@ -11,7 +11,7 @@ import pytest
 
 from overnight.model.cures import CureOrder
 from overnight.probes.cures import GroundCures
-from overnight.probes.volumes import may_be_late, volume_of
+from overnight.probes.volumes import fullest, may_be_late, volume_of
 
 PROBE = GroundCures()
 
@@ -78,6 +78,25 @@ def test_a_path_knows_its_volume(tmp_path: Path) -> None:
     """`no space left` names a file that is not there; the volume is what a person can free."""
     assert volume_of("/proc/self/nothing/at/all") == "/proc"
     assert os.path.ismount(volume_of(str(tmp_path / "a" / "b")))
+
+
+def test_the_full_volume_is_found_where_no_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed write names no file. The output's volume had room: it was "cured" at once, and all failed again."""
+    mounts = tmp_path / "mounts"
+    mounts.write_text("a / ext4 rw 0 0\nb /scratch xfs rw 0 0\nc /nfs nfs rw 0 0\nd /small tmpfs rw 0 0\n")
+    whole = {"/": 2**38, "/scratch": 2**38, "/small": 2**22}
+    free = {"/": 2**30, "/scratch": 2**20, "/small": 2**21}
+
+    def faked(path: str) -> os.statvfs_result:
+        blocks = (whole[path] // 4096, free[path] // 4096, free[path] // 4096)  # /nfs is not to be asked
+        return os.statvfs_result((4096, 4096, *blocks, 10**6, 10**6, 10**6, 0, 255, 0))
+
+    monkeypatch.setattr(os, "statvfs", faked)
+    assert fullest(mounts) == "/scratch"
+    free["/scratch"] = 2**30
+    assert fullest(mounts) is None  # half of the small one is free
+    free["/small"] = 2**16
+    assert fullest(mounts) == "/small"
 
 
 def test_what_may_only_be_late_is_told_from_what_is_missing(tmp_path: Path) -> None:
