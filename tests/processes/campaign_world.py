@@ -202,6 +202,18 @@ def lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
+def unshared(ground: Ground, script: str) -> subprocess.CompletedProcess[str]:
+    """A shell with mounts of its own; `$0` is a client, in words of a shell."""
+    unshare = ["unshare", *([] if os.geteuid() == 0 else ["-r"]), "-m"]
+    return subprocess.run(
+        [*unshare, "sh", "-ec", script, " ".join(CLIENT)],
+        env=ground.env,
+        cwd=ground.work,
+        capture_output=True,
+        text=True,
+    )
+
+
 @contextlib.contextmanager
 def standing(base: Path, **where: Path) -> Iterator[Ground]:
     """A ground of which no process is left."""

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 
-from campaign_world import CLIENT, Ground, ground
+from campaign_world import Ground, ground, unshared
 from keeper_world import alive, await_that
 
 __all__ = ["ground"]
@@ -33,18 +33,6 @@ def test_a_run_stands_where_its_launch_was_typed(ground):
     out = ground.out(json.loads(typed.stdout)["campaign"], "run-1")
     assert (out / "told").read_text() == f"1 lump|0027|333|{inner}\n"
     assert (out / "made").stat().st_mode & 0o777 == 0o640
-
-
-def unshared(ground: Ground, script: str) -> subprocess.CompletedProcess[str]:
-    """A shell with mounts of its own; `$0` is a client, in words of a shell."""
-    unshare = ["unshare", *([] if os.geteuid() == 0 else ["-r"]), "-m"]
-    return subprocess.run(
-        [*unshare, "sh", "-ec", script, " ".join(CLIENT)],
-        env=ground.env,
-        cwd=ground.work,
-        capture_output=True,
-        text=True,
-    )
 
 
 def test_a_full_disk_at_launch(ground):

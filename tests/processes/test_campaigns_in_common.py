@@ -4,7 +4,7 @@ import json
 import os
 import signal
 
-from campaign_world import Ground, ground
+from campaign_world import Ground, ground, unshared
 from keeper_world import await_that
 
 __all__ = ["ground"]
@@ -103,3 +103,37 @@ def test_a_bug_of_all_rows_is_held_back_until_it_is_mended(ground):
     await_that(lambda: ground.counts(campaign) == {"failed": failed, "succeeded": 20 - failed})
     ground.overnight("retry", campaign)
     await_that(lambda: ground.counts(campaign) == {"succeeded": 20})
+
+
+WRITER = """
+import sys
+with open("../small/ckpt-" + sys.argv[1], "wb") as file:
+    file.write(b"x" * 100_000)
+    file.flush()
+"""
+
+
+def test_a_full_volume_lets_go_when_it_has_room(ground):
+    """Guards against a disk that filled up at two, was freed at three and left the night's rest failed; and against a
+    look at the wrong volume, since a failed write names no file."""
+    (ground.base / "small").mkdir()
+    ground.file("train.py", WRITER)
+    ground.file("sweep.csv", "seed\n0\n1\n2\n3\n")
+    done = unshared(
+        ground,
+        """
+        mount -t tmpfs -o size=8m none ../small
+        head -c 8388608 /dev/zero > ../small/filler 2>/dev/null || true
+        $0 launch --wait --json --slots 1 --name full --runs sweep.csv -- python3 train.py {seed} > answer &
+        until $0 status --json 2>/dev/null | grep -q '"held":4'; do sleep 0.2; done
+        $0 status --json
+        rm ../small/filler
+        wait
+        cat answer
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+    held, ended = (json.loads(line) for line in done.stdout.splitlines())
+    (cause,) = held["causes"]
+    assert (cause["class"], cause["about"], held["settled"]) == ("disk.full", str(ground.base / "small"), False)
+    assert ended["counts"] == {"succeeded": 4}
