@@ -60,8 +60,14 @@ def _show(report: "SlotsReport", as_json: bool) -> None:
     if not report.slots:
         speak.say(f"no GPU is known on {report.host}, and no CPU slot is in use")
         return
-    head = ("SLOT", "STATE", "HOLDER", "SINCE", "MEMORY", "")
+    head = ("SLOT", "STATE", "HOLDER", "SINCE", "MEMORY")
     speak.table([head, *(_row(line) for line in report.slots)], indent="", painted=1)
+    for line in report.slots:
+        said = [line.reason, f"until {line.until}" if line.until else ""]
+        if words := "; ".join(each for each in said if each):
+            speak.say_wrapped(f"{line.slot}: {words}")
+        if line.command:
+            speak.say(f"      {line.command}")
 
 
 def _row(line: "SlotLine") -> tuple[str, ...]:
@@ -73,5 +79,4 @@ def _row(line: "SlotLine") -> tuple[str, ...]:
     memory = "" if line.memory_used is None else f"{line.memory_used / _MIB:.0f} MiB"
     if line.memory_used is not None and line.memory_total:
         memory = f"{memory} of {line.memory_total / _MIB:.0f}"
-    said = [line.reason, f"until {line.until}" if line.until else "", line.command or ""]
-    return line.slot, line.state, holder, line.since or "", memory, "; ".join(each for each in said if each)
+    return line.slot, line.state, holder, line.since or "", memory
