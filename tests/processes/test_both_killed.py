@@ -7,7 +7,9 @@ import os
 import random
 import select
 import signal
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -116,6 +118,23 @@ def test_a_stop_that_a_leftover_supervisor_heard_is_heard_by_the_new_keeper(grou
     assert not alive(ground.holder["pid"]) and ground.holder["term"] == 1
     let_go(ground)  # what runs goes on
     await_that(lambda: len([line for line in lines(ground.base / "told") if line.startswith("ended")]) == 2)
+
+
+def test_a_supervisor_that_fails_after_its_keeper_died_leaves_somebody(ground: Ground) -> None:
+    """Guards against nobody: the keeper was killed, and what it had just started then failed of itself."""
+    ground.launch("--", "true")
+    kill_both(ground)
+    await_that(lambda: not alive(ground.keeper_pid()) and not alive(ground.holder["pid"]))
+    dead, database = ground.keeper_pid(), ground.state / "overnight.db"
+    database.rename(ground.base / "aside")
+    database.mkdir()  # what cannot be opened
+    ours, theirs = socket.socketpair()
+    words = ["--state", str(ground.state), "--root", str(ground.root), "--keeper-fd", str(theirs.fileno())]
+    command = [sys.executable, "-P", "-m", "overnight.supervisor", *words]
+    assert subprocess.run(command, env=ground.env, pass_fds=[theirs.fileno()], timeout=30).returncode == 1
+    ours.close()
+    theirs.close()
+    await_that(lambda: ground.keeper_pid() != dead and alive(ground.keeper_pid()))
 
 
 def test_a_restart_hands_over_without_touching_a_run(ground: Ground) -> None:

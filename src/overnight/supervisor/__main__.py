@@ -18,7 +18,15 @@ from pathlib import Path
 from overnight.executors.local import LocalExecutor
 from overnight.store import SqliteStore
 from overnight.supervisor.inbox import StateGone
-from overnight.supervisor.keep import database_lost, is_stopped, keeper_command, lost_words, spawn, wish_stopped
+from overnight.supervisor.keep import (
+    database_lost,
+    is_stopped,
+    keeper_command,
+    keeper_lives,
+    lost_words,
+    spawn,
+    wish_stopped,
+)
 from overnight.supervisor.lock import Lock, Taken
 from overnight.supervisor.loop import Supervisor
 from overnight.supervisor.tenure import META, LeaseTenure
@@ -64,6 +72,9 @@ def main() -> int:
         return 0
     except Exception:
         log.exception("the supervisor fails")
+        if options.keeper_fd >= 0 and not keeper_lives(options.state):
+            lock.close()  # whoever would start the next one has died before us
+            spawn(keeper_command(options.root, options.state), options.state)
         return 1
 
 
