@@ -38,6 +38,14 @@ def cron_minute(ground: Ground) -> None:
     subprocess.run(["sh", "-c", command], env={"PATH": "/usr/bin:/bin"}, cwd="/", check=True, timeout=20)
 
 
+def somebody_is_up(ground: Ground) -> None:
+    """Wait for a supervisor; whoever fails here wants to know what they all said."""
+    try:
+        await_that(lambda: alive(int(ground.holder.get("pid", 0))))
+    except AssertionError as late:
+        raise AssertionError(f"{late}; {ground.holder}\n{ground.logs()}") from late
+
+
 def test_at_any_instant(ground: Ground) -> None:
     """Guards against an instant (of a start, an end, a recovery, a fork) at which the death of both loses a run,
     starts one twice or harms a live one. Who brings them back: a command, cron's line, the same launch again; the
@@ -55,7 +63,7 @@ def test_at_any_instant(ground: Ground) -> None:
             clients.append(ground.start(*(["supervisor", "start"] if way == "start" else words)))
         # One in three comes while the others are still on their way up.
         if dice.random() < 0.67:
-            await_that(lambda: alive(int(ground.holder.get("pid", 0))))
+            somebody_is_up(ground)
     assert len(lines(ground.base / "told")) < 2 * RUNS, "it was over before the last kill"
     for client in clients:
         client.answer()  # whatever it said: it was killed under
