@@ -8,7 +8,7 @@ PROVOKED := .venv-provoked
 PEERS := .venv-peers
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test ground soak provoked check fmt bench heavy docs clean
+.PHONY: help demo test ground soak provoked check fmt bench docs clean
 
 help:  ## list these words
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -9,10 +9,10 @@ from overnight.manifest.durations import spell_duration
 from overnight.manifest.faults import Faults, Source
 from overnight.manifest.options import overlay
 from overnight.manifest.placeholders import RESERVED, split_words, templates_of, words
-from overnight.manifest.policy import read_policy
+from overnight.manifest.policy import policy_words, read_policy
 from overnight.manifest.rows import read_rows_file
 from overnight.manifest.sizes import spell_size
-from overnight.manifest.specs import specs_of
+from overnight.manifest.specs import BY_POLICY, specs_of
 from overnight.manifest.tables import Table
 from overnight.model.codec import Struct, builtins, replace, to_json
 from overnight.model.manifest import Fault, Manifest, Refusal, Row, RunSpec
@@ -62,7 +62,7 @@ def amend_campaign(
     else:
         amended = amend_policy(policy, settings, devices=devices, columns=columns, cwd=cwd)
     if runs is not None:
-        new += read_rows(runs, _with_rows(known, new), cwd=cwd, devices=devices)
+        new += read_rows(runs, _with_rows(known, new), cwd=cwd, devices=devices, policy=amended)
     return Amendment(amended, new, tuple(policy_changes(policy, amended)), warnings)
 
 
@@ -154,8 +154,10 @@ def _word(key: str, value: object) -> str:
 # --- rows --------------------------------------------------------------------------------------------------
 
 
-def read_rows(path: Path, manifest: Manifest, *, cwd: Path, devices: int = 0) -> tuple[RunSpec, ...]:
-    """The new rows of a CSV or JSON-lines file, for a campaign that has those of `manifest`.
+def read_rows(
+    path: Path, manifest: Manifest, *, cwd: Path, devices: int = 0, policy: Policy | None = None
+) -> tuple[RunSpec, ...]:
+    """The new rows of a CSV or JSON-lines file, for a campaign that has those of `manifest`. `policy`: theirs.
 
     A row that the campaign has already, name and values, is left out, so that the same amendment typed twice
     adds once. Raises `Refusal`: faults of the file; a column missing that the command names; a run_id that the
@@ -170,8 +172,11 @@ def read_rows(path: Path, manifest: Manifest, *, cwd: Path, devices: int = 0) ->
     used = words(templates) - RESERVED
     for column in sorted(used - set(rows.columns)):
         faults.add(f"there is no column {column}, which the command or [env] names", file=str(path))
+    by_policy = set() if policy is None else policy_words(policy) - RESERVED - used
+    for column in sorted(by_policy - set(rows.columns)):
+        faults.add(f"there is no column {column}, which {BY_POLICY} names", file=str(path))
     faults.refuse(str(path))
-    specs = specs_of(rows, used, split_words(templates) & used, faults, devices)
+    specs = specs_of(rows, used, split_words(templates) & used, faults, devices, by_policy=by_policy)
     faults.refuse(str(path))
     new = manifest_of(manifest.name, manifest.command, manifest.env, manifest.required, specs, sorted(used))
     everything = [row.run_id for row in manifest.rows]

@@ -13,7 +13,7 @@ from overnight.manifest.faults import Faults, Source, nearest
 from overnight.manifest.lines import key_lines
 from overnight.manifest.options import overlay
 from overnight.manifest.placeholders import RESERVED, expand_text, split_words, templates_of, words
-from overnight.manifest.policy import literal, read_policy, required_of
+from overnight.manifest.policy import literal, policy_words, read_policy, required_of
 from overnight.manifest.rows import Rows, Written, axes, bytes_of, read_rows_file, run_tables, toml_text, unfit
 from overnight.manifest.specs import safe_name, specs_of
 from overnight.manifest.stops import stop_templates
@@ -107,8 +107,7 @@ def read_parts(
         resume = policy.checkpoint.resume
         to_stop = stop_templates(policy.stop)
         split = (split_words(templates) | split_words([*resume, *to_stop])) & set(rows.columns)
-        by_policy = words([*resume, policy.checkpoint.path or "", policy.cwd, *policy.failures.logs, *to_stop])
-        specs = specs_of(rows, used, split, faults, devices, by_policy=by_policy)
+        specs = specs_of(rows, used, split, faults, devices, by_policy=policy_words(policy))
         _check_paths(policy, specs, rows, faults)
     title = _name(top, stem, words_to_run)
     faults.refuse(what)

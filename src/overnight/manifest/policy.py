@@ -13,7 +13,7 @@ from overnight.manifest.faults import guess
 from overnight.manifest.own_failures import read_failures
 from overnight.manifest.placeholders import expand_text, words
 from overnight.manifest.rows import Written
-from overnight.manifest.stops import read_stop
+from overnight.manifest.stops import read_stop, stop_templates
 from overnight.manifest.tables import Table, shown
 from overnight.manifest.word_checks import check_words
 from overnight.model.classes import ATTEMPT_CEILING, CLASSES
@@ -316,3 +316,10 @@ def _plain(value: object) -> object:
     if isinstance(value, Written):
         return float(value)
     return value if isinstance(value, (str, int, bool)) else str(value)
+
+
+def policy_words(policy: Policy) -> set[str]:
+    """Columns and reserved words that the policy names: every row must have such a column."""
+    checkpoint = policy.checkpoint
+    templates = [*checkpoint.resume, checkpoint.path or "", policy.cwd, *policy.failures.logs]
+    return words([*templates, *stop_templates(policy.stop)])

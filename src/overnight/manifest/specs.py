@@ -18,6 +18,7 @@ RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 RUN_ID_ALLOWED = "letters, digits, dot, dash and underscore, at most 128, the first a letter or digit"
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 ENV_PREFIX = "@env."
+BY_POLICY = "checkpoint, cwd, failures.logs or stop"
 _POLICY_COLUMNS = ("@gpus", "@timeout", "@priority")
 _NO_CELLS = ("", "", "")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
@@ -49,7 +50,7 @@ def specs_of(
     for values, line in zip(rows.values, rows.lines, strict=True):
         for column in present:
             if column not in values:
-                where = "the command or [env]" if column in used else "checkpoint, cwd, failures.logs or stop"
+                where = "the command or [env]" if column in used else BY_POLICY
                 faults.add(f"this row has no {column}, which {where} names", file=rows.file, line=line)
         for column in split:
             _check_split(column, values.get(column, ""), rows.file, line, faults)

@@ -114,6 +114,18 @@ def test_more_rows(launch: Launch, tmp_path: Path) -> None:
             read_rows(more, first.manifest, cwd=tmp_path)
 
 
+def test_more_rows_have_what_the_policy_names(launch: Launch, tmp_path: Path) -> None:
+    """Rows without the column that only checkpoint.path named were taken, and held `internal` at 2 a.m."""
+    text = f'{HEAD}[checkpoint]\npath = "{{out_dir}}/{{stage}}.pt"\n[[run]]\nrun_id = "r1"\nx = 1\nstage = "a"\n'
+    first = launch(text)
+    (tmp_path / "more.csv").write_text("run_id,x\nr2,2\n")
+    with pytest.raises(Refusal, match="no column stage"):
+        amend_campaign(first.manifest, first.policy, runs=tmp_path / "more.csv", cwd=tmp_path)
+    (tmp_path / "more.csv").write_text("run_id,x,stage\nr2,2,b\n")
+    (added,) = amend_campaign(first.manifest, first.policy, runs=tmp_path / "more.csv", cwd=tmp_path).added
+    assert added.params == {"x": "2", "stage": "b"}
+
+
 def test_derived_names_of_more_rows_do_not_collide(launch: Launch, tmp_path: Path) -> None:
     """Names derived from another file must not take the folder of a run that exists."""
     first = launch(csv="x\n1\n2\n", command=["a", "{x}", "{out_dir}"])
