@@ -55,6 +55,8 @@ class Ground:
             self._rooms, self._seen = done.value, now.mono
 
     def next_due(self, now: Moment) -> float | None:
-        """When a campaign that waits for room looks again (monotonic seconds)."""
+        """When a campaign that waits for room looks again (monotonic seconds). One that has not looked although it is
+        time waits for something else: it is paused, or nothing can be committed."""
+        at = self._seen + AHEAD_SECONDS
         waiting = any(c.no_room and self._ledger.queued(c.id) for c in self._ledger.campaigns.values())
-        return max(now.mono, self._seen + AHEAD_SECONDS) if waiting and not self._looking else None
+        return at if waiting and at > now.mono and not self._looking else None

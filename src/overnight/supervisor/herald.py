@@ -177,8 +177,9 @@ class Herald:
         """When something is (monotonic seconds)."""
         if self._notifier is None:
             return None
-        times = (self._settings_due, self._ledger.tidings.next_due(), None if self._pinging else self._ping_due)
-        return min(at for at in times if at is not None)
+        owed = self._ledger.tidings.next_due() if self._known else None
+        ping = self._ping_due if self._settings.ping.url and not self._pinging else None
+        return min(at for at in (self._settings_due, owed, ping) if at is not None)
 
 
 def digest_day(wall: float, minutes: int) -> str:

@@ -264,12 +264,12 @@ class Supervisor:
 
     def _sleep(self, now: Moment) -> float:
         times = [
-            self.ledger.next_wait(), self.watches.next_due(), self.planner.next_due(), self.dispatch.next_again(),
+            self.ledger.next_wait(), self.watches.next_due(), self.planner.next_due(now), self.dispatch.next_again(),
             self.deadlines.next_due(now), self._renewal_due, self.planner.ground.next_due(now),
             None if self.problem else self.herald.next_due(),
             self.cures.next_due(),
             now.mono + STORE_AGAIN if self.problem else None,
-            min((self._written.get(c, 0.0) + CAMPAIGN_FILE_SECONDS for c in self._unwritten), default=None),
+            None if self.problem else self._file_due(),
             *(executor.due() for executor in self._executors.values()),
         ]  # fmt: skip
         first = min((at for at in times if at is not None), default=now.mono + IDLE_SECONDS)
@@ -355,6 +355,9 @@ class Supervisor:
         return step_down(self.ledger, self._executors, self._orders, wait)
 
     # --- files ---------------------------------------------------------------------------------------------
+
+    def _file_due(self) -> float | None:
+        return min((self._written.get(name, 0.0) + CAMPAIGN_FILE_SECONDS for name in self._unwritten), default=None)
 
     def _write_campaigns(self, now: Moment) -> None:
         """campaign.json of what changed, at most once a second each."""

@@ -88,10 +88,12 @@ class Planner:
             why=f"{slot.why}. The rest go on", command=f"overnight slots release {entry}",
         )  # fmt: skip
 
-    def next_due(self) -> float | None:
-        """When a blocked campaign tries again (monotonic seconds)."""
-        waiting = [at for name, at in self._blocked.items() if self._ledger.queued(name)]
-        return min(waiting, default=None)
+    def next_due(self, now: Moment) -> float | None:
+        """When a blocked campaign tries again (monotonic seconds). One whose time has come and that has not tried waits
+        for something else: a person who paused it, room on a disk."""
+        return min(
+            (at for name, at in self._blocked.items() if at > now.mono and self._ledger.queued(name)), default=None
+        )
 
     def _start_one(self, campaign_id: str, now: Moment) -> bool:
         ledger = self._ledger
