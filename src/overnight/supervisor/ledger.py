@@ -311,7 +311,7 @@ class Ledger:
     ) -> None:  # fmt: skip
         """Owe a person a notice (`model.notices.Telling`). `key` names the cause within the campaign: the same one
         again joins a notice that has not gone out, and is told anew only when the cool-down has passed."""
-        self.tidings.tell(Telling(campaign, key, kind, what, why, command, runs, delay), at)
+        self._hear((Telling(campaign, key, kind, what, why, command, runs, delay),), at)
 
     def _hear(self, words: Iterable[notices.Word], at: Moment) -> None:
         try:
@@ -324,7 +324,7 @@ class Ledger:
 
     def untell(self, key: str, campaign: str, at: Moment) -> None:
         """The cause is cured: what has not gone out need not."""
-        self.tidings.hear(Untelling(campaign, key), at)
+        self._hear((Untelling(campaign, key),), at)
 
     def settle(self, now: Moment) -> list[str]:
         """Bring states of campaigns up to date; returns those that changed in any way."""

@@ -6,9 +6,7 @@ descriptor is readable or the time it returned has come.
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
-from overnight.model.campaign import Campaign
 from overnight.model.effects import SetAside, StartAttempt, StopAttempt
 from overnight.model.events import AttemptEnded, RetryDue, RunFaulted
 from overnight.model.run import Run, Vitals
@@ -40,6 +38,7 @@ from overnight.supervisor.ledger import Ledger
 from overnight.supervisor.orders import Orders
 from overnight.supervisor.petitions import LaunchFiles, Petitions
 from overnight.supervisor.planner import Planner
+from overnight.supervisor.scribe import Scribe
 from overnight.supervisor.stepping_down import step_down
 from overnight.supervisor.teardown import Peeks
 from overnight.supervisor.watches import Watches
@@ -49,7 +48,6 @@ log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 5.0  # the longest sleep: the counter in the lock file must move
 GAP_SECONDS = 5.0  # a turn later than planned by this much: we, or the machine, were suspended
-CAMPAIGN_FILE_SECONDS = 1.0  # campaign.json is replaced at most this often
 VITALS_SECONDS = 2.0  # progress of live runs is stored at most this often
 SILENCE_SECONDS = 60.0  # and of silent ones this often
 STORE_AGAIN = 2.0  # seconds until a commit that failed is tried again
@@ -76,7 +74,6 @@ class Supervisor:
         self.superseded = ""  # another host leads this root: who, in words
         self._inbox = inbox
         self._executors = executors
-        self._files = files
         self._probe = probe
         self.peeks = Peeks(workers, probe, orders, self.ledger, self.watches)
         self._orders = orders
@@ -84,6 +81,7 @@ class Supervisor:
         self._renewal_due = clock.now().mono
         self.dispatch = Dispatch(self.ledger, workers, orders, executors, probe, examiner, files, roll)
         self.petitions = Petitions(self.ledger, launch_files, self._code_known)
+        self.scribe = Scribe(self.ledger, workers, files, launch_files, self.petitions)
         self.cures = Cures(self.ledger, orders, workers, cures, self.watches)
         ground = Ground(self.ledger, workers, files)
         self.planner = Planner(
@@ -94,11 +92,10 @@ class Supervisor:
         self.ledger.on_move = self._moved
         self._now = clock.now()
         self._wake: float | None = None
-        self._written: dict[str, float] = {}
-        self._unwritten: set[str] = set()
         self._vitals_due = 0.0
         self._silence_due = self._now.mono + SILENCE_SECONDS
         self._taken: list[str] = []
+        self._complaints: dict[str, str] = {}
         self._stopped: set[tuple[RunRef, StopAttempt]] = set()  # begun although they could not be committed yet
 
     @property
@@ -136,10 +133,9 @@ class Supervisor:
             for effect in run.owed:
                 self.dispatch.perform(ref, effect, now)
         for campaign in ledger.campaigns.values():
-            for n, document in enumerate(ledger.store.revisions(campaign.id), start=1):
-                if campaign.ended is None:
-                    self.petitions.revisions.append((campaign.id, n, document))
-            self._unwritten.add(campaign.id)
+            documents = ledger.store.revisions(campaign.id) if campaign.ended is None else []
+            self.petitions.revisions += [(campaign.id, n, document) for n, document in enumerate(documents, start=1)]
+            self.scribe.changed((campaign.id,))
         count = int(ledger.store.meta("recoveries") or 0)
         if ledger.campaigns:
             ledger.batch.meta["recoveries"] = str(count + 1)
@@ -172,12 +168,13 @@ class Supervisor:
             self.planner.plan(now)
         self._store_vitals(now)
         self.herald.think(now)
-        self._unwritten.update(self.ledger.settle(now))
+        self.scribe.changed(self.ledger.settle(now))
         self._commit(now)
         self.herald.act(now, self.problem)
         self._look(now)
         self._renew(now)
-        self._write_campaigns(now)
+        if not self.problem:
+            self.scribe.write(now)
         self.dispatch.again(now)
         if self.ledger.asked or self.ledger.batch.answers:
             more = True
@@ -195,7 +192,12 @@ class Supervisor:
             self.watches.skip(late)
 
     def _take_requests(self, now: Moment) -> None:
-        for request in self._inbox.read():
+        try:
+            requests = self._inbox.read()
+        except OSError as problem:  # requests lie there as long as nobody takes them; what lives is watched meanwhile
+            self._complain("the inbox", problem)
+            return
+        for request in requests:
             if request.id not in self._taken:
                 self.petitions.take(request, now)
                 self._taken.append(request.id)
@@ -217,11 +219,7 @@ class Supervisor:
                 self.cures.seen(campaign, key, done, now)
             case ("peek", RunRef() as ref, int() as n):
                 self.peeks.seen(ref, n, done)
-            case ("file", str() as campaign):
-                if done.problem is not None:
-                    log.warning("campaign.json of %s: %s", campaign, done.problem)
-                    self._unwritten.add(campaign)
-            case _ if self.herald.done(done, now):
+            case _ if self.herald.done(done, now) or self.scribe.done(done, now):
                 pass
             case _:
                 result = self.dispatch.done(done, now)
@@ -239,16 +237,14 @@ class Supervisor:
             self._stop_all_the_same(now)
             return
         self.problem = ""
-        if self._taken:
+        try:
             self._inbox.delete(self._taken)
             self._taken = []
+        except OSError as problem:  # they are answered: whoever meets them again passes them over
+            self._complain("the inbox", problem)
         for campaign, words in self.ledger.said:
             log.info("%s: %s", campaign, words)
         self.ledger.said.clear()
-        try:
-            self.petitions.write_revisions()
-        except OSError as error:
-            log.warning("revisions: %s", error)
         stopped, self._stopped = self._stopped, set()
         for ref, effect in asked:
             if (ref, effect) not in stopped and not (self.watch_only and isinstance(effect, StartAttempt | SetAside)):
@@ -269,7 +265,7 @@ class Supervisor:
             None if self.problem else self.herald.next_due(),
             self.cures.next_due(),
             now.mono + STORE_AGAIN if self.problem else None,
-            None if self.problem else self._file_due(),
+            None if self.problem else self.scribe.next_due(),
             *(executor.due() for executor in self._executors.values()),
         ]  # fmt: skip
         first = min((at for at in times if at is not None), default=now.mono + IDLE_SECONDS)
@@ -354,22 +350,8 @@ class Supervisor:
         """Another host leads: end what lives here and do nothing else; those that would not end."""
         return step_down(self.ledger, self._executors, self._orders, wait)
 
-    # --- files ---------------------------------------------------------------------------------------------
-
-    def _file_due(self) -> float | None:
-        return min((self._written.get(name, 0.0) + CAMPAIGN_FILE_SECONDS for name in self._unwritten), default=None)
-
-    def _write_campaigns(self, now: Moment) -> None:
-        """campaign.json of what changed, at most once a second each."""
-        if self.problem:
-            return
-        for name in sorted(self._unwritten):
-            campaign = self.ledger.campaigns[name]
-            if now.mono - self._written.get(name, float("-inf")) < CAMPAIGN_FILE_SECONDS:
-                continue
-            self._written[name] = now.mono
-            self._unwritten.discard(name)
-            self.workers.submit(("file", name), self._writer(campaign))
-
-    def _writer(self, campaign: Campaign) -> Callable[[], Any]:
-        return lambda: self._files.write_campaign(campaign)
+    def _complain(self, what: str, problem: OSError) -> None:
+        """Once, not with every turn."""
+        if self._complaints.get(what) != str(problem):
+            self._complaints[what] = str(problem)
+            log.warning("%s: %s", what, problem)

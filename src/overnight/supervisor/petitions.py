@@ -1,5 +1,6 @@
 """Requests of clients, taken into the ledger. Each answer is committed with its consequences."""
 
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
@@ -21,9 +22,11 @@ from overnight.model.manifest import Refusal, RunSpec
 from overnight.model.policy import CodeIdentity, RowPolicy
 from overnight.model.states import ENDED, RunState
 from overnight.model.time import Moment
-from overnight.ports import RunRef
+from overnight.ports import RunRef, StoreError
 from overnight.supervisor.deadlines import with_deadline
-from overnight.supervisor.ledger import SWEPT_PER_TURN, Ledger
+from overnight.supervisor.ledger import SWEPT_PER_TURN, BrokenInvariant, Ledger
+
+log = logging.getLogger(__name__)
 
 
 class LaunchFiles(Protocol):
@@ -44,18 +47,24 @@ class Petitions:
         self._files = files
         self._code_known = code_known
         self.stop_wanted = False
-        self.revisions: list[tuple[str, int, bytes]] = []  # to be written after the commit
+        self.revisions: list[tuple[str, int, bytes]] = []  # to be written after the commit: `supervisor.scribe`
 
     def take(self, request: r.Request, now: Moment) -> None:
         """One request. A second copy of one that was answered is ignored."""
-        if request.id in self._ledger.batch.answers or self._ledger.store.answer(request.id) is not None:
-            return
         try:
+            if request.id in self._ledger.batch.answers or self._ledger.store.answer(request.id) is not None:
+                return
             answer = self._answer(request, now)
         except Refusal as refusal:
             answer = r.Answer(False, refusal.message, refusal.hint)
         except OSError as problem:
             answer = r.Answer(False, f"cannot write the campaign's files: {problem}", "free space, then try again")
+        except (BrokenInvariant, StoreError):
+            raise
+        except Exception as problem:  # unanswered it would come again with every turn, and end each supervisor
+            log.exception("request %s", request.id)
+            words = f"Overnight failed with this request: {type(problem).__name__}: {problem}"
+            answer = r.Answer(False, words, "see with status what was changed; supervisor.log says more")
         self._ledger.batch.answers[request.id] = answer
         self._ledger.batch.durable = True
 
@@ -146,12 +155,6 @@ class Petitions:
         self._ledger.batch.revisions.append((campaign.id, n, document))
         self.revisions.append((campaign.id, n, document))
         return replace(campaign, revision=n, revision_digest=digest(document), code=code.digest or campaign.code)
-
-    def write_revisions(self) -> None:
-        """After the commit: the numbered files. Raises OSError and keeps what is left."""
-        while self.revisions:
-            self._files.write_revision(*self.revisions[0])
-            del self.revisions[0]
 
     # --- the others ----------------------------------------------------------------------------------------
 

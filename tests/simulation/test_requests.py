@@ -1,0 +1,90 @@
+"""Requests and their files on bad ground: nothing of it ends the supervisor, which watches everybody else's runs."""
+
+import errno
+
+import pytest
+
+from overnight.model.manifest import Refusal
+from overnight.model.policy import Policy
+from overnight.model.states import RunState
+from overnight.testing.simulator import Simulation
+from overnight.testing.world import frozen, launch
+
+
+def _night(simulation: Simulation) -> None:
+    """A campaign of its own must come to its end."""
+    campaign = frozen(["a", "b"], Policy(), name="own", knobs={"seconds": 5})
+    simulation.ask(launch("q9", campaign))
+    assert {run.state for run in simulation.run(campaign).values()} == {RunState.SUCCEEDED}
+
+
+def test_a_request_that_breaks_us_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unanswered it lay in the inbox, and ended each supervisor that came, until nothing new was started any more."""
+    simulation = Simulation(1)
+
+    def broken(campaign: str, env: dict[str, str]) -> None:
+        raise ValueError("embedded null byte")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(simulation.files, "write_launch_env", broken)
+        simulation.ask(launch("q1", frozen(["x"], Policy(), name="bad")))
+        simulation.turn()
+    answer = simulation.store.answer("q1")
+    assert answer is not None and not answer.ok and "embedded null byte" in answer.message
+    assert simulation.inbox.waiting == {}
+    _night(simulation)
+
+
+@pytest.mark.parametrize("method", ["read", "delete"])
+def test_an_inbox_that_does_not_let_us_is_no_end(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state directory that went read-only for a minute ended the supervisor at each request that it had answered."""
+    simulation = Simulation(1)
+    simulation.ask(launch("q1", frozen(["x"], Policy(), name="first", knobs={"seconds": 5})))
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(simulation.inbox, method, refused)
+        for _ in range(20):
+            simulation.turn()
+        assert simulation.deaths == 0
+        assert (simulation.store.answer("q1") is not None) is (method == "delete")
+    _night(simulation)
+    assert simulation.inbox.waiting == {}, "taken away once that is possible"
+    (first,) = [c for c in simulation.store.campaigns() if c.name == "first"]
+    assert first.counts == {"succeeded": 1}
+
+
+def test_a_file_in_the_place_of_a_revision_keeps_nobody_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody had copied a campaign's folder back: the refusal to overwrite its revision ended every supervisor."""
+    simulation = Simulation(1)
+    written: list[str] = []
+
+    def write(campaign: str, n: int, data: bytes) -> None:
+        if campaign.startswith("copied"):
+            raise Refusal("revisions/1.json exists already with other contents")
+        written.append(campaign)
+
+    monkeypatch.setattr(simulation.files, "write_revision", write)
+    simulation.ask(launch("q1", frozen(["x"], Policy(), name="copied", knobs={"seconds": 5})))
+    _night(simulation)
+    assert [name.partition("-")[0] for name in written] == ["own"]
+
+
+def test_revisions_wait_for_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A root that cannot be written for a while holds no turn up, and gets its revisions afterwards, each once."""
+    simulation = Simulation(1)
+    written: list[int] = []
+    fails = [OSError(errno.ESTALE, "Stale file handle")] * 3
+
+    def write(campaign: str, n: int, data: bytes) -> None:
+        if fails:
+            raise fails.pop()
+        written.append(n)
+
+    monkeypatch.setattr(simulation.files, "write_revision", write)
+    _night(simulation)
+    for _ in range(20):
+        simulation.turn()
+    assert written == [1] and not fails
