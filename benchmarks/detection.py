@@ -6,9 +6,8 @@ import statistics
 import sys
 import time
 
-from table import Line, Series
-
 from ground import Ground, standing
+from table import Line, Series
 
 LIMIT_SECONDS, PROBES = 3.0, 20
 LIMITS = ("--set", f"limits.heartbeat={LIMIT_SECONDS:g}s", "--set", f"limits.progress={LIMIT_SECONDS:g}s")

@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from table import Line, Series
-
 from overnight.model.run import Attempt, Process, Slot
 from overnight.model.states import AttemptState
 from overnight.model.time import Moment
 from overnight.ports import AttemptRef, RunRef
 from overnight.probes import evidence
+from table import Line, Series
 
 TREE = """
 import os, sys, time

@@ -2,10 +2,9 @@
 
 from collections import Counter
 
+from ground import Ground, standing
 from scale import seconds_to_recover
 from table import Line, Series
-
-from ground import Ground, standing
 
 RECOVERY, LOST, DOUBLED, HARMED = "in control again", "runs lost", "runs doubled", "runs harmed"
 

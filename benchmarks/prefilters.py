@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from table import Series
-
 from overnight.failures.rules import load_rules
+from table import Series
 
 BLOCK_BYTES = 512 << 10
 SLOW_BYTES = 4 * BLOCK_BYTES  # for ways that would take minutes

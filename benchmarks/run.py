@@ -21,9 +21,8 @@ import idle
 import kills
 import scale
 import startup
-from table import Line, Series, document, table
-
 from ground import kept
+from table import Line, Series, document, table
 
 ALL = {
     "dispatch": (dispatch.measure, "Dispatch of runs that do nothing, two slots"),

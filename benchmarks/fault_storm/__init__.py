@@ -7,11 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-from table import Line, Series
-
 from fault_storm.plan import Row, oracle_seconds, storm, write
 from fault_storm.tools import LIMIT_SECONDS, OVERNIGHT, TOOLS, left_behind
 from ground import Ground, kept, standing
+from table import Line, Series
 
 DONE, VAIN, LEFT, MAKESPAN = (
     "recoverable runs done",
