@@ -10,7 +10,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from campaign_world import Ground, ground, lines
@@ -103,6 +105,29 @@ def leftover(ground: Ground) -> Iterator[int]:
         cron_minute(ground)
         await_that(lambda: "exit code 6" in (ground.state / "keeper.log").read_text())
         yield ground.keeper()
+
+
+def test_a_lock_that_a_dead_keepers_child_still_holds_sends_no_new_keeper_away(ground: Ground) -> None:
+    """Guards against nobody: the keeper was killed in the middle of a fork, the child had its lock for another moment,
+    and the keeper that cron brought up in that moment left for the dead one's sake."""
+    ground.launch("--", "true")
+    kill_both(ground)
+    await_that(lambda: not alive(ground.keeper_pid()) and not alive(ground.holder["pid"]))
+    dead, term = ground.keeper_pid(), int(ground.holder["term"])
+    with (ground.state / "keeper.lock").open("r+b") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        cron_minute(ground)
+        coming = await_that(lambda: [pid for pid in processes_of("overnight.keeper") if _of(pid, ground)])
+        until = time.monotonic() + 0.5
+        await_that(lambda: time.monotonic() > until)
+        assert all(alive(pid) for pid in coming) and ground.keeper_pid() == dead
+    ground.in_control(term)
+
+
+def _of(pid: int, ground: Ground) -> bool:
+    with contextlib.suppress(OSError):
+        return os.fsencode(ground.state) in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
 
 
 def test_a_leftover_supervisor_and_a_new_keeper_do_not_leave_for_each_other(ground: Ground) -> None:

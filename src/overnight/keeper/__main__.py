@@ -27,6 +27,7 @@ _DESCRIPTORS = 65_536
 _OPTIONS = {"--state", "--root", "--supervisor-argv", "--timing", "--stay"}
 _WISH_SECONDS = 0.5
 _REST_SECONDS = 45.0
+_LEFTOVER_SECONDS, _LEFTOVER_LOOK_SECONDS = 5.0, 0.02
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -108,17 +109,36 @@ def _turn(path: str, state: str) -> int:
 
 
 def _lock(path: str, *, wait: bool = False) -> int | None:
-    """The descriptor that holds the lock, or None: somebody else does. Raises OSError."""
+    """The descriptor that holds the lock, or None: another keeper does. Raises OSError.
+
+    A keeper that was killed in the middle of a fork leaves its lock with the child until that has closed what it
+    inherited: whoever took that for a keeper would leave, and nobody would be here.
+    """
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        os.close(fd)
-        return None
+    until = time.monotonic() + _LEFTOVER_SECONDS
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            break
+        except BlockingIOError:
+            if _keeps(fd) or time.monotonic() > until:
+                os.close(fd)
+                return None
+            time.sleep(_LEFTOVER_LOOK_SECONDS)
     with contextlib.suppress(OSError):  # for people; a full disk is no reason not to run
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
     return fd
+
+
+def _keeps(fd: int) -> bool:
+    """Whether the process that wrote itself into the lock file is a living keeper (a zombie has no words)."""
+    try:
+        pid = int(os.pread(fd, 32, 0))
+        with open(f"/proc/{pid}/cmdline", "rb") as words:
+            return b"overnight.keeper" in words.read()
+    except (OSError, ValueError):
+        return False
 
 
 def _detach(log_path: str) -> None:
