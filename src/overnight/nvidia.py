@@ -4,7 +4,6 @@ NVML is asked if its binding (pynvml) is installed, else `nvidia-smi`. Both can 
 both are given a deadline; no answer means "not known", never "free" or "none".
 """
 
-import contextlib
 import importlib
 import os
 import shutil
@@ -19,10 +18,15 @@ T = TypeVar("T")
 
 DEADLINE_SECONDS = 5.0
 _MIB = 2**20
+_LEFT_MOST = 4  # threads and children that hang in the driver, until nobody is sent after them any more
 _UNCORRECTED, _VOLATILE, _CORE = 1, 0, 0  # of nvml.h: error type, counter type, temperature sensor
 _QUERY = (
     "index,uuid,name,memory.used,memory.total,utilization.gpu,temperature.gpu,ecc.errors.uncorrected.volatile.total"
 )
+
+
+_stuck_threads: list[threading.Thread] = []
+_stuck_children: "list[subprocess.Popen[str]]" = []
 
 
 class Gpu(Struct, frozen=True):
@@ -61,14 +65,18 @@ def _nvml() -> Any:
 
 
 def _bounded(ask: Callable[[Any], T | None], seconds: float) -> T | None:
-    """What `ask` returns, or None after `seconds`: then its thread is left behind, stuck in the driver."""
+    """What `ask` returns, or None after `seconds`: then its thread is left behind, stuck in the driver. Asked each
+    minute of a night, such a driver would have a thousand of them: few are enough to know that it does not answer."""
     nvml = _nvml()
-    if nvml is None:
+    _stuck_threads[:] = [each for each in _stuck_threads if each.is_alive()]
+    if nvml is None or len(_stuck_threads) >= _LEFT_MOST:
         return None
     answers: list[T | None] = []
     thread = threading.Thread(target=lambda: answers.append(ask(nvml)), name="nvml", daemon=True)
     thread.start()
     thread.join(seconds)
+    if thread.is_alive():
+        _stuck_threads.append(thread)
     return answers[0] if answers else None
 
 
@@ -121,7 +129,8 @@ def _from_row(row: list[str]) -> Gpu:
 
 def _nvidia_smi(env: Mapping[str, str], seconds: float) -> list[list[str]]:
     program = shutil.which("nvidia-smi", path=env.get("PATH", os.defpath))
-    if program is None:
+    _stuck_children[:] = [each for each in _stuck_children if each.poll() is None]
+    if program is None or len(_stuck_children) >= _LEFT_MOST:
         return []
     try:
         child = subprocess.Popen(
@@ -138,8 +147,10 @@ def _nvidia_smi(env: Mapping[str, str], seconds: float) -> list[list[str]]:
         output, _ = child.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         child.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # in the driver, state D: nobody can wait for that
+        try:
             child.communicate(timeout=1.0)
+        except subprocess.TimeoutExpired:  # in the driver, state D: nobody can wait for that
+            _stuck_children.append(child)
         return []
     if child.returncode != 0:
         return []

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from overnight.model.requests import Answer
     from overnight.store import ReadStore
 
-UNENDED = frozenset({"active", "paused", "held"})
-
 
 def open(campaign: str, root: "str | Path | None" = None) -> "Campaign":
     """The campaign of that name: an ID, any unique prefix of one, or its folder.

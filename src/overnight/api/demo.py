@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import signal
 import sys
 import tempfile
 import threading
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from overnight.api import launching, watchers
 from overnight.api.errors import Refused
 from overnight.api.places import Place
+from overnight.supervisor import keep
 
 if TYPE_CHECKING:
     from overnight.api.campaign import Campaign
@@ -53,9 +53,10 @@ def kill_supervisor_once(campaign: "Campaign", tell: Callable[[str], None]) -> t
             report = campaign.status(limit=1)
             ended = sum(report.counts.get(state, 0) for state in ("succeeded", "failed"))
             if ended >= KILL_AFTER and report.supervisor.pid is not None:
-                os.kill(report.supervisor.pid, signal.SIGKILL)
-                tell(f"(the demonstration kills the supervisor, pid {report.supervisor.pid}, with SIGKILL)")
-                return
+                holder = keep.holder_of(campaign.place.state)
+                if holder is not None and keep.kill_exactly(holder):
+                    tell(f"(the demonstration kills the supervisor, pid {holder.pid}, with SIGKILL)")
+                    return
 
     threading.Thread(target=strike, daemon=True).start()
     return over

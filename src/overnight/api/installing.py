@@ -72,8 +72,7 @@ def uninstall(where: Place) -> list[str]:
     name = units.name_of(where.root)
     removed = []
     path = unit_path(name)
-    beat = keep.read_beat(where.state)
-    watched = beat is not None and keep.is_alive(beat)
+    watched = keep.supervised(where.state)
     if path.exists():
         if systemd_works():
             _call("systemctl", "--user", "disable", "--now", f"{name}.service")

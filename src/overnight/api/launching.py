@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from overnight.api.asking import ask
-from overnight.api.campaign import UNENDED, Campaign
+from overnight.api.campaign import Campaign
 from overnight.api.errors import Refused, in_words
 from overnight.api.places import Place, place_of, root_name
 from overnight.api.ruling import check_own
 from overnight.api.shell import by, code_of, this_shell, user, workdir
 from overnight.model.codec import Struct
 from overnight.model.requests import Launch
+from overnight.model.states import UNENDED
 from overnight.supervisor.inbox import new_request_id
 
 if TYPE_CHECKING:

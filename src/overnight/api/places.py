@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from overnight.api.errors import NotFound, OvernightError, in_words
 from overnight.model.codec import Struct
 from overnight.model.reports import CampaignLine
+from overnight.model.states import UNENDED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +26,6 @@ T = TypeVar("T")
 DEFAULT_ROOT = "overnight-runs"
 _DATABASE = "overnight.db"
 _POINTER = ".overnight-state.json"  # of artifacts.roots
-_UNENDED = frozenset({"active", "paused", "held"})
 
 
 class Place(Struct, frozen=True):
@@ -142,7 +142,7 @@ def all_campaigns(root: "str | Path | None" = None) -> list[tuple[Place, Campaig
 def nearest_active(root: "str | Path | None" = None) -> list[tuple[Place, CampaignLine]]:
     """The campaigns that have not ended, of the nearest place that has any."""
     for place, lines in _asked(root, _lines):
-        active = [(place, line) for line in lines if line.state in _UNENDED]
+        active = [(place, line) for line in lines if line.state in UNENDED]
         if active:
             return active
     return []

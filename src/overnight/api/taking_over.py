@@ -35,9 +35,7 @@ def to_take_over(root: str | Path | None) -> "Lease | None":
         state = find_state_dir(where)
         if state is None or keep.led_elsewhere(where, state) is not None:
             return leader
-        holder = keep.read_beat(state)
-        supervised = holder is not None and keep.is_alive(holder)
-        return leader if not supervised and unfinished(state, leader) else None
+        return leader if not keep.supervised(state) and unfinished(state, leader) else None
     except OSError as problem:
         raise Unreachable(f"nobody can tell who leads {where}: {problem}", "is its volume mounted?") from problem
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from overnight.api.errors import Unreachable
 from overnight.model.campaign import StoryEntry
+from overnight.model.states import ENDED
 from overnight.supervisor import keep
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ LOOK_SECONDS = 0.25
 OVERSEE_SECONDS = 1.0
 REVIVALS = 5  # in a row that may fail before a waiting client gives up
 _TAIL = 400  # story entries read at a look
-_ENDED = frozenset({"succeeded", "failed", "cancelled"})
 
 
 def settled(report: "StatusReport") -> bool:
@@ -93,7 +93,7 @@ def worth_a_line(entry: StoryEntry) -> bool:
     """A run ended, waits or is held; or something happened to the campaign as a whole."""
     if not entry.run_id:
         return bool(entry.words)
-    return entry.state != entry.before and (entry.state in _ENDED or entry.state in {"waiting", "held"})
+    return entry.state != entry.before and (entry.state in ENDED or entry.state in {"waiting", "held"})
 
 
 def line_of(entry: StoryEntry) -> str:
@@ -122,7 +122,7 @@ def wait(campaign: "Campaign", timeout: float | None, tell: Callable[[str], None
         overseeing.look()
         time.sleep(LOOK_SECONDS)
         report = campaign.status(limit=1)
-        ended = sum(report.counts.get(state, 0) for state in _ENDED)
+        ended = sum(report.counts.get(state, 0) for state in ENDED)
         for entry in tail.new():
             if worth_a_line(entry):
                 tell(f"[{ended:,}/{report.runs_total:,}] {line_of(entry)}")

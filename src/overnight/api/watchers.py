@@ -70,8 +70,7 @@ def stop(where: Place) -> bool:
 
 
 def _up(where: Place) -> bool:
-    holder = keep.read_beat(where.state)
-    return holder is not None and keep.is_alive(holder)
+    return keep.supervised(where.state)
 
 
 def report(where: Place) -> "SupervisorReport":

@@ -14,6 +14,7 @@ from rich.text import Text
 from overnight.api.waiting import Overseeing, Tail, line_of, settled
 from overnight.cli import speak, words
 from overnight.cli.watch import ends_in
+from overnight.model.states import ENDED
 
 if TYPE_CHECKING:
     from overnight.api.campaign import Campaign
@@ -24,7 +25,6 @@ _EVENTS = 6
 _LEAST_ROWS = 4
 _WIDE = 100  # columns of a terminal from which there is room for the slots
 _LIVE = ("running", "verifying", "waiting", "held")
-_ENDED = ("succeeded", "failed", "cancelled")
 _TYPICAL_OF = 50  # runs
 _NAME_SHOWN = 28  # characters of a name, in an event that does not fit
 
@@ -89,7 +89,7 @@ def _headline(report: "StatusReport") -> Text:
 
 
 def _bar(report: "StatusReport", width: int, typical_seconds: float | None) -> Table:
-    ended = sum(report.counts.get(state, 0) for state in _ENDED)
+    ended = sum(report.counts.get(state, 0) for state in ENDED)
     grid = Table.grid(padding=(0, 1))
     left = ends_in(report, typical_seconds)
     share = f"{ended:,}/{report.runs_total:,}"

@@ -9,11 +9,8 @@ from overnight.model.campaign import Campaign
 from overnight.model.codec import replace
 from overnight.model.gpu_time import gpu_time
 from overnight.model.run import Run
-from overnight.model.states import CampaignState, RunState
+from overnight.model.states import MOVING, OVER, CampaignState, RunState
 from overnight.model.time import Moment
-
-_MOVING = (RunState.PENDING, RunState.RUNNING, RunState.VERIFYING, RunState.WAITING)
-OVER = frozenset({CampaignState.SUCCEEDED, CampaignState.FAILED, CampaignState.CANCELLED})
 
 
 def recount(counts: Mapping[str, int], before: RunState | None, now: RunState) -> dict[str, int]:
@@ -48,7 +45,7 @@ def moved(campaign: Campaign, before: Run, now: Run) -> Campaign:
 def state_of(campaign: Campaign, owing: bool) -> CampaignState:
     """The state by its runs. `owing`: some ended run's files are still to be written, so it is not over."""
     counts = campaign.counts
-    moving = any(counts.get(state.value) for state in _MOVING)
+    moving = any(counts.get(state.value) for state in MOVING)
     if moving or owing:
         return CampaignState.PAUSED if campaign.paused and moving else CampaignState.ACTIVE
     if counts.get(RunState.HELD.value):

@@ -11,7 +11,7 @@ from overnight.model.campaign import Campaign, Cause
 from overnight.model.classes import CLASSES, Classification, RetryRule
 from overnight.model.codec import Struct, replace
 from overnight.model.run import Attempt, Run
-from overnight.model.states import RunState
+from overnight.model.states import MOVING, RunState
 from overnight.model.time import Moment, after, elapsed
 
 PROOF = 3  # distinct runs
@@ -28,7 +28,6 @@ RELAPSES = 3  # a cause that a probe has let go so often is a person's, too …
 RELAPSE_SECONDS = 2 * 3600.0  # … if it came back each time before this long
 
 _NEEDS_NO_SUBJECT = frozenset({"gpu.driver"})
-_MOVING = (RunState.PENDING, RunState.RUNNING, RunState.VERIFYING, RunState.WAITING)
 
 
 class Held(Struct, frozen=True):
@@ -113,7 +112,7 @@ def earlier(moment: Moment, than: Moment) -> bool:
 
 def _others_may_show(campaign: Campaign) -> bool:
     """Besides the run being judged: some other can still move, or may be let go by a cure."""
-    moving = sum(campaign.counts.get(state.value, 0) for state in _MOVING)
+    moving = sum(campaign.counts.get(state.value, 0) for state in MOVING)
     return moving > 1 or any(cause.held is not None for cause in campaign.causes.values())
 
 
@@ -274,6 +273,6 @@ def passed(due: Moment, now: Moment) -> bool:
 def judgements(campaign: Campaign) -> list[str]:
     """Keys of the causes whose runs have failed: nothing can move that might show them once more."""
     causes = campaign.causes.items()
-    if any(campaign.counts.get(state.value) for state in _MOVING) or any(c.held or c.freed for _, c in causes):
+    if any(campaign.counts.get(state.value) for state in MOVING) or any(c.held or c.freed for _, c in causes):
         return []
     return [key for key, cause in causes if cause.size]

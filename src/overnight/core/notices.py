@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 
-from overnight.core.campaigns import OVER
 from overnight.core.causes import what
 from overnight.model.campaign import Campaign
 from overnight.model.classes import CLASSES
 from overnight.model.effects import QuarantineSlot
 from overnight.model.notices import Notice, NoticeKind, NoticeText, Telling, Untelling
 from overnight.model.run import Run
-from overnight.model.states import AttemptState, CampaignState, RunState
+from overnight.model.states import OVER, AttemptState, CampaignState, RunState
 
 GATHER_SECONDS = 30.0  # failures of one cause within this become one notice; the end of the campaign swallows it
 LOST_SECONDS = 30 * 60.0  # an attempt lost for longer needs a person
@@ -18,7 +17,7 @@ BODY_CHARACTERS = 240
 
 # What a campaign's end says itself, or makes void.
 _ITS_OWN = ("failed:*", "held:*", "lost", "campaign-held", "cause:*", "scouts", "code")
-_LOOK_FIRST = frozenset({"unknown", "crash", "numeric", "gate.failed"})
+LOOK_FIRST = frozenset({"unknown", "crash", "numeric", "gate.failed"})  # the remedy is to look
 
 Word = Telling | Untelling
 
@@ -69,7 +68,7 @@ def _telling(run: Run, cause: str) -> Telling:
     known = CLASSES.get(name)
     why = f"{run.run_id}: {said or (known.meaning if known is not None else name)}"
     again = f"overnight retry {run.campaign} --class {name}"
-    command = f"overnight logs {run.campaign} {run.run_id}" if name in _LOOK_FIRST else again
+    command = f"overnight logs {run.campaign} {run.run_id}" if name in LOOK_FIRST else again
     return Telling(run.campaign, cause, NoticeKind.NEEDS_YOU, f"failed: {name}", why, command, 1, GATHER_SECONDS)
 
 

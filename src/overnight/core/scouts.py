@@ -14,7 +14,7 @@ from overnight.model.classes import CLASSES, Classification
 from overnight.model.codec import replace
 from overnight.model.manifest import RunSpec
 from overnight.model.run import Vitals
-from overnight.model.states import RunState
+from overnight.model.states import MOVING, RunState
 from overnight.model.time import Moment, after
 
 PROOF = 3  # distinct runs
@@ -25,8 +25,6 @@ FIRST_SECONDS = 60.0
 MAX_SECONDS = 3600.0
 PAST_FACTOR = 2.0  # running so many times as long as the failed ones …
 PAST_SECONDS = 60.0  # … and at least this long is well past where they failed
-
-_MOVING = (RunState.PENDING, RunState.RUNNING, RunState.VERIFYING, RunState.WAITING)
 
 
 def root_of(found: Classification) -> str | None:
@@ -56,7 +54,7 @@ def rooted(campaign: Campaign, lesson: Rooted) -> tuple[Campaign, str | None]:
         if len(roots) > MOST_ROOTS:
             del roots[key]
     campaign = replace(campaign, roots=roots)
-    left = sum(campaign.counts.get(state.value, 0) for state in _MOVING)
+    left = sum(campaign.counts.get(state.value, 0) for state in MOVING)
     if campaign.hold is not None or len(root.runs) < PROOF or not left:
         return campaign, None
     campaign = replace(campaign, hold=Hold(lesson.key, lesson.at, after(lesson.at, FIRST_SECONDS)))

@@ -15,6 +15,7 @@ from overnight.failures.source import Source
 from overnight.failures.story import gather
 from overnight.model.classes import Classification, Evidence
 from overnight.model.codec import Struct, replace
+from overnight.model.room import LOW_BYTES, LOW_INODES
 
 Log = Path | bytes | BinaryIO
 
@@ -256,9 +257,9 @@ def _looks_healthy(source: Source, case: _Case) -> bool:
 
 def _low_disk(outcome: Outcome) -> Classification | None:
     few = []
-    if outcome.free_bytes is not None and outcome.free_bytes < known.LOW_BYTES:
+    if outcome.free_bytes is not None and outcome.free_bytes < LOW_BYTES:
         few.append(f"{outcome.free_bytes} bytes")
-    if outcome.free_inodes is not None and outcome.free_inodes < known.LOW_INODES:
+    if outcome.free_inodes is not None and outcome.free_inodes < LOW_INODES:
         few.append(f"{outcome.free_inodes} inodes")
     if not few:
         return None

@@ -6,8 +6,6 @@ import signal
 from overnight.failures.outcome import Outcome
 from overnight.model.classes import Classification
 
-LOW_BYTES, LOW_INODES = 64 << 20, 1000  # below: an end that nothing else explains is the disk's
-
 _SCHEDULER: dict[str, str] = {
     # Slurm, squeue(1) "job state codes"
     "TIMEOUT": "timeout.host", "DEADLINE": "timeout.host", "PREEMPTED": "preempted", "REQUEUED": "preempted",

@@ -17,6 +17,7 @@ class RunState(StrEnum):
 
 
 ENDED = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED})
+MOVING = frozenset(RunState) - ENDED - {RunState.HELD}  # they go on without a person
 
 
 class AttemptState(StrEnum):
@@ -43,6 +44,10 @@ class CampaignState(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+OVER = frozenset({CampaignState.SUCCEEDED, CampaignState.FAILED, CampaignState.CANCELLED})
+UNENDED = frozenset(CampaignState) - OVER
 
 
 class EndedBy(StrEnum):

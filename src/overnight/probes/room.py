@@ -2,7 +2,7 @@
 
 import os
 
-LOW_BYTES, LOW_INODES = 64 << 20, 1000  # below: what is silent may just not be able to write
+from overnight.model.room import LOW_BYTES, LOW_INODES
 
 
 def no_room(path: str) -> str:

@@ -5,17 +5,16 @@ from overnight.core.causes import PROOF, what
 from overnight.model.campaign import Campaign, Cause
 from overnight.model.classes import CLASSES
 from overnight.model.reports import CauseReport, Need, ScoutsReport
-from overnight.model.states import CampaignState, RunState
+from overnight.model.states import OVER, CampaignState, RunState
 from overnight.model.time import Moment
 from overnight.queries.words import count, duration, iso, sentence
 
 _AT_WORK = (RunState.RUNNING.value, RunState.VERIFYING.value)
-_OVER = frozenset({CampaignState.SUCCEEDED, CampaignState.FAILED, CampaignState.CANCELLED})
 
 
 def settled(campaign: Campaign, counts: dict[str, int]) -> bool:
     """Nothing can move without a person. A cause that is probed may let its runs go; a scout may let all go."""
-    if campaign.state in _OVER:
+    if campaign.state in OVER:
         return True
     if campaign.state == CampaignState.PAUSED:
         return not any(counts.get(state) for state in _AT_WORK)

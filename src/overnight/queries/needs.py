@@ -3,24 +3,22 @@
 import os
 import time
 
+from overnight.artifacts.holder import boot_id
+from overnight.core.notices import LOOK_FIRST, LOST_SECONDS
 from overnight.model.campaign import Campaign
 from overnight.model.classes import CLASSES
 from overnight.model.reports import Need, SupervisorReport
-from overnight.model.states import RunState
+from overnight.model.states import ENDED, RunState
 from overnight.model.time import Moment, elapsed
 from overnight.ports import RunRef
 from overnight.queries import causes
-from overnight.queries.holder import boot_id
 from overnight.queries.slots import quarantined
 from overnight.queries.words import count, duration, sentence, times
 from overnight.store import StoreReader
 from overnight.store.reading import Setbacks, Tally
 
-LOST_SECONDS = 30 * 60.0  # an attempt lost for longer is shown as needing a person
 _NAMED = 10  # runs that a need lists
 _SAID_SHOWN = 160  # characters of what a failed run said: the line before the one to type is to be read
-_ENDED = frozenset({"succeeded", "failed", "cancelled"})
-_SEE_FIRST = frozenset({"unknown", "crash", "numeric", "gate.failed"})  # the remedy is to look
 _NOT_OURS = frozenset({"cancel", "pause"})  # ended by a person: no setback that was overcome
 _ROOM = "overnight amend {} --set limits.disk_free=…"  # or free space
 _SECONDS_AN_HOUR = 3600.0
@@ -52,7 +50,7 @@ def needs(
     store: StoreReader, campaign: Campaign, tallies: list[Tally], supervisor: SupervisorReport, at: Moment
 ) -> tuple[Need, ...]:
     """Most pressing first, each with the command to type."""
-    unfinished = sum(t.runs for t in tallies if t.state not in _ENDED)
+    unfinished = sum(t.runs for t in tallies if t.state not in ENDED)
     found = [*_of_the_supervisor(unfinished, supervisor), *_of_a_pause(campaign, tallies)]
     if campaign.no_room and unfinished:
         found.append(Need("nothing new starts: a disk is full", campaign.no_room, _ROOM.format(campaign.id)))
@@ -136,7 +134,7 @@ def _failed(store: StoreReader, campaign: Campaign, tally: Tally) -> Need:
         why = why[:_SAID_SHOWN].rstrip() + "…"
     if known is not None and known.remedy:
         why = f"{why.rstrip('.')}{'' if why.endswith('…') else '.'} {sentence(known.remedy)}"
-    look = name in _SEE_FIRST and names
+    look = name in LOOK_FIRST and names
     command = f"overnight logs {campaign.id} {names[0]}" if look else f"overnight retry {campaign.id} --class {name}"
     return Need(f"{count(tally.runs, 'run')} failed: {name}", why, command, tuple(names))
 

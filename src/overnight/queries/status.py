@@ -13,7 +13,7 @@ from overnight.model.reports import (
     SupervisorReport,
 )
 from overnight.model.run import Run
-from overnight.model.states import RunState
+from overnight.model.states import ENDED, RunState
 from overnight.model.time import Moment
 from overnight.queries import causes, needs
 from overnight.queries.find import meant, record
@@ -154,7 +154,7 @@ def _words(campaign: Campaign, counts: dict[str, int], at: Moment) -> str:
     if campaign.words or in_common:
         return in_common or campaign.words
     total = sum(counts.values())
-    ended = sum(counts.get(state, 0) for state in ("succeeded", "failed", "cancelled"))
+    ended = sum(counts.get(state, 0) for state in ENDED)
     parts = ", ".join(f"{number} {state}" for state, number in counts.items())
     if ended == total:
         return f"all {count(total, 'run')} ended: {parts}" if total else "it has no runs"

@@ -4,12 +4,11 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from overnight.core import deadline
-from overnight.core.campaigns import OVER
 from overnight.manifest import deadline_seconds
 from overnight.model.campaign import Campaign
 from overnight.model.codec import replace
 from overnight.model.events import DeadlineReached
-from overnight.model.states import RunState
+from overnight.model.states import OVER, RunState
 from overnight.model.time import Moment, after
 from overnight.ports import RunRef
 from overnight.supervisor.ledger import SWEPT_PER_TURN, Ledger

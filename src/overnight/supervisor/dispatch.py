@@ -1,12 +1,10 @@
 """Dispatch: owed effects become jobs off the loop, and what comes of a job becomes an event."""
 
-import contextlib
 import logging
 import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from overnight.manifest import UnknownPlaceholder
 from overnight.model.effects import (
     Effect,
     FinishRun,
@@ -128,13 +126,8 @@ class Dispatch:
         return found
 
     def _target(self, run: Run) -> AttemptRef:
-        """The run's newest attempt, with what ends its work that lives elsewhere."""
-        campaign = self._ledger.campaigns[run.campaign]
-        stop = None
-        if campaign.policy.stop.command:
-            with contextlib.suppress(UnknownPlaceholder):  # of a row added later: no obstacle to an end
-                stop = self._orders.stop_command(run, campaign, self._ledger.spec(RunRef(run.campaign, run.run_id)))
-        return self._orders.target(run, run.attempts[-1], stop)
+        ref = RunRef(run.campaign, run.run_id)
+        return self._orders.to_end(run, self._ledger.campaigns[run.campaign], lambda: self._ledger.spec(ref))
 
     def _start(self, executor: Executor, order: StartOrder, target: AttemptRef, first: bool) -> None:
         try:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from overnight.core import notices
 from overnight.model.notices import Delivery, Notice, NoticeKind, NoticeText
 from overnight.model.settings import Settings
-from overnight.model.states import CampaignState
+from overnight.model.states import UNENDED
 from overnight.model.time import Moment, after
 from overnight.ports import Notifier, StoreError
 from overnight.supervisor.ledger import Ledger
@@ -19,7 +19,6 @@ log = logging.getLogger(__name__)
 SETTINGS_SECONDS = 60.0  # the person's file is read this often
 STORE_PATIENCE_SECONDS = 60.0  # a store that cannot be written for longer needs a person
 _DAY_SECONDS = 86_400.0
-_OPEN = frozenset({CampaignState.ACTIVE, CampaignState.PAUSED, CampaignState.HELD})
 
 
 class Herald:
@@ -49,7 +48,7 @@ class Herald:
         self._digest_seen = self._ledger.store.meta("digest")
         if not watch_only:
             self._ledger.untell("watch-only", "", now)
-        elif any(campaign.state in _OPEN for campaign in self._ledger.campaigns.values()):
+        elif any(campaign.state in UNENDED for campaign in self._ledger.campaigns.values()):
             why = "It died too often of its own fault: what runs is watched, nothing new starts"
             self._ledger.tell("watch-only", "", NoticeKind.NEEDS_YOU, now, "the supervisor only watches", why=why,
                               command="overnight supervisor restart")  # fmt: skip

@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import overnight
+from overnight.artifacts.holder import Holder, lives, read_holder
 from overnight.artifacts.lease import Lease, my_lease, read_lease
-from overnight.model.codec import Struct, from_json
 
 LOCK = "lock"
 STOPPED = "stopped"
@@ -44,36 +44,18 @@ class CannotSupervise(Exception):
         self.hint = hint
 
 
-class Beat(Struct, frozen=True):
-    """What the holder of `<state>/lock` writes about itself, and its counter."""
-
-    pid: int
-    start_ticks: int
-    boot: str
-    pidns: str
-    init_start: int = 0
-    hostname: str = ""
-    term: int = 0
-    beat: int = 0
-    watch_only: bool = False
-
-
-def read_beat(state: Path) -> Beat | None:
-    """The last word of the last holder; None if there was none yet, or it is being written right now."""
+def holder_of(state: Path) -> Holder | None:
+    """The last word of the last holder of `<state>/lock`; None if there was none yet, or it cannot be read now."""
     try:
-        return from_json((state / LOCK).read_bytes().strip(b"\0 \n"), Beat)
+        return read_holder(state)
     except (OSError, ValueError):
         return None
 
 
-def is_alive(holder: Beat) -> bool:
-    """Whether that very process lives on this boot, in this PID namespace. A zombie does not."""
-    return (
-        _boot_id() == holder.boot
-        and _pid_namespace() == holder.pidns
-        and _start_ticks(1) in {holder.init_start, None}
-        and _start_ticks(holder.pid) == holder.start_ticks
-    )
+def supervised(state: Path) -> bool:
+    """Whether a supervisor lives that can be seen from here."""
+    holder = holder_of(state)
+    return holder is not None and lives(holder)
 
 
 def keeper_lives(state: Path) -> bool:
@@ -175,8 +157,8 @@ def ensure_keeper(
     """
     if database_lost(root, state):
         raise CannotSupervise(*lost_words(root, state))
-    first = read_beat(state)
-    if first is not None and is_alive(first):
+    first = holder_of(state)
+    if first is not None and lives(first):
         return
     check_leader(root, state)
     # The service manager's keeper outlives our own session, so it goes first.
@@ -192,16 +174,16 @@ def ensure_keeper(
     )
 
 
-def _up_within(state: Path, first: Beat | None, seconds: float) -> bool:
+def _up_within(state: Path, first: Holder | None, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         time.sleep(_LOOK_SECONDS)
-        now = read_beat(state)
+        now = holder_of(state)
         if now is None:
             continue
         # A counter that moves is proof enough where the process cannot be seen (another PID namespace).
         moved = first is not None and (now.term, now.beat) != (first.term, first.beat)
-        if is_alive(now) or moved:
+        if lives(now) or moved:
             return True
     return False
 
@@ -236,8 +218,8 @@ class Overseer:
         """
         now = self._clock()
         away, self._last_look = now - self._last_look > self._gap, now
-        holder = read_beat(self._state)
-        if holder is None or not is_alive(holder):
+        holder = holder_of(self._state)
+        if holder is None or not lives(holder):
             return self._revive(holder)
         seen = (holder.pid, holder.term, holder.beat)
         if away or seen != self._seen:
@@ -254,7 +236,7 @@ class Overseer:
             return None
         return f"the supervisor (pid {holder.pid}) stood still and was ended; it is being replaced"
 
-    def _revive(self, holder: Beat | None) -> str | None:
+    def _revive(self, holder: Holder | None) -> str | None:
         if is_stopped(self._state):
             return None
         if keeper_lives(self._state):
@@ -264,16 +246,16 @@ class Overseer:
         return "the supervisor was gone; it is back"
 
 
-def kill_exactly(holder: Beat) -> bool:
+def kill_exactly(holder: Holder) -> bool:
     """SIGKILL that very process: identity checked after its pidfd is open, so a reused number is never hit."""
-    if not is_alive(holder):
+    if not lives(holder):
         return False
     try:
         descriptor = os.pidfd_open(holder.pid)
     except OSError:
         return False
     try:
-        if not is_alive(holder):
+        if not lives(holder):
             return False
         signal.pidfd_send_signal(descriptor, signal.SIGKILL)
     except OSError:
@@ -329,26 +311,3 @@ def _last_words(state: Path) -> str:
             if lines:
                 return f"; the last line of {name} is: {lines[-1][:300]}"
     return ""
-
-
-def _boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    except OSError:
-        return ""
-
-
-def _pid_namespace() -> str:
-    try:
-        return str(Path("/proc/self/ns/pid").stat().st_ino)
-    except OSError:
-        return ""
-
-
-def _start_ticks(pid: int) -> int | None:
-    """Field 22 of /proc/PID/stat (proc(5)); None if there is no such process, or a zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-        return None if fields[0] in {b"Z", b"X"} else int(fields[19])
-    except (OSError, IndexError, ValueError):
-        return None

@@ -1,7 +1,8 @@
 """Orders: what executors, probes and files need to know, built from a run's state, its row and its campaign."""
 
+import contextlib
 import glob
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from overnight.artifacts import layout
@@ -59,6 +60,14 @@ class Orders:
         """Names an attempt for executors."""
         ref = RunRef(run.campaign, run.run_id)
         return AttemptRef(ref, attempt, self.layout.attempt_dir(ref.campaign, ref.run_id, attempt.n), stop)
+
+    def to_end(self, run: Run, campaign: Campaign, spec: Callable[[], RunSpec]) -> AttemptRef:
+        """Names the run's newest attempt, with what ends its work that lives elsewhere."""
+        stop = None
+        if campaign.policy.stop.command:
+            with contextlib.suppress(UnknownPlaceholder):  # of a row added later: no obstacle to an end
+                stop = self.stop_command(run, campaign, spec())
+        return self.target(run, run.attempts[-1], stop)
 
     def stop_command(self, run: Run, campaign: Campaign, spec: RunSpec) -> StopCommand | None:
         """What ends the work of the run's newest attempt that lives elsewhere. Raises UnknownPlaceholder for a row

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from overnight.core import causes, deadline, scouts
-from overnight.core.campaigns import OVER
 from overnight.manifest import Revision, difference, digest, load_manifest, revision_bytes
 from overnight.model import requests as r
 from overnight.model.campaign import Campaign
@@ -20,7 +19,7 @@ from overnight.model.events import (
 )
 from overnight.model.manifest import Refusal, RunSpec
 from overnight.model.policy import CodeIdentity, RowPolicy
-from overnight.model.states import ENDED, RunState
+from overnight.model.states import ENDED, OVER, RunState
 from overnight.model.time import Moment
 from overnight.ports import RunRef, StoreError
 from overnight.supervisor.deadlines import with_deadline

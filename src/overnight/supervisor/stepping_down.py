@@ -7,9 +7,9 @@ have started them again already. Their files are left alone but for what the shi
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from overnight.model.events import AttemptEnded, AttemptNeverBegan
-from overnight.model.run import Run
 from overnight.ports import Executor, RunRef
 from overnight.supervisor.ledger import Ledger
 from overnight.supervisor.orders import Orders
@@ -32,9 +32,13 @@ def step_down(
     }
     longest = 0.0
     for ref, run in live.items():
-        policy = ledger.campaigns[ref.campaign].policy
-        longest = max(longest, policy.limits.grace)
-        _stop(executors[policy.executor], orders, ref, run, policy.limits.grace)
+        campaign = ledger.campaigns[ref.campaign]
+        longest = max(longest, campaign.policy.limits.grace + campaign.policy.stop.timeout)
+        try:
+            target = orders.to_end(run, campaign, partial(ledger.spec, ref))
+            executors[campaign.policy.executor].stop(target, campaign.policy.limits.grace)
+        except Exception:
+            log.exception("cannot end the attempt of %s/%s", ref.campaign, ref.run_id)
     log.warning("ending %d live attempts", len(live))
     until = time.monotonic() + longest + AFTER_GRACE_SECONDS
     while live and time.monotonic() < until:
@@ -49,10 +53,3 @@ def step_down(
         if live:
             wait(_LOOK_SECONDS)
     return sorted(live)
-
-
-def _stop(executor: Executor, orders: Orders, ref: RunRef, run: Run, grace: float) -> None:
-    try:
-        executor.stop(orders.target(run, run.attempts[-1]), grace)
-    except Exception:
-        log.exception("cannot end the attempt of %s/%s", ref.campaign, ref.run_id)

@@ -10,14 +10,13 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from overnight.core.campaigns import OVER
 from overnight.executors.fake import FakeExecutor, FakeProbe, FakeWorld
 from overnight.executors.fake.life import Life, State
 from overnight.model.codec import Struct
 from overnight.model.manifest import Frozen
 from overnight.model.requests import Request
 from overnight.model.run import Run
-from overnight.model.states import CampaignState, RunState
+from overnight.model.states import OVER, CampaignState, RunState
 from overnight.ports import Look, LookOrder, Notifier, RunRef
 from overnight.store import SqliteStore
 from overnight.store.faulty import Crashed, Fault, FaultyStore

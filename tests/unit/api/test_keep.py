@@ -54,7 +54,7 @@ def test_a_dead_one_is_replaced_by_a_process_of_nobody(tmp_path: Path) -> None:
     """Guards against a keeper that dies with the terminal, or stays the notebook's zombie child."""
     write_lock(tmp_path, pid=2**22 - 1, ticks=1)
     keep.ensure_keeper(tmp_path, tmp_path, command=keeper_that_holds(tmp_path))
-    holder = keep.read_beat(tmp_path)
+    holder = keep.holder_of(tmp_path)
     assert holder is not None
     fields = Path(f"/proc/{holder.pid}/stat").read_text().rpartition(")")[2].split()
     try:
@@ -76,9 +76,9 @@ def test_none_coming_up_names_the_log_and_its_last_line(tmp_path: Path) -> None:
 def test_a_reused_pid_is_not_the_supervisor(tmp_path: Path, sleeper: "subprocess.Popen[bytes]") -> None:
     """Guards against killing, or trusting, whoever got the number next."""
     write_lock(tmp_path, pid=sleeper.pid, ticks=1)
-    holder = keep.read_beat(tmp_path)
+    holder = keep.holder_of(tmp_path)
     assert holder is not None
-    assert not keep.is_alive(holder)
+    assert not keep.lives(holder)
     assert not keep.kill_exactly(holder)
     assert sleeper.poll() is None
 
@@ -136,9 +136,9 @@ def test_the_next_look_brings_a_dead_one_back(tmp_path: Path) -> None:
     """Guards against a night without supervisor because its keeper died, too."""
     overseer = keep.Overseer(tmp_path, tmp_path, command=keeper_that_holds(tmp_path))
     assert overseer.look() == "the supervisor was gone; it is back"
-    holder = keep.read_beat(tmp_path)
+    holder = keep.holder_of(tmp_path)
     assert holder is not None
-    assert keep.is_alive(holder)
+    assert keep.lives(holder)
     assert keep.kill_exactly(holder)
 
 
@@ -146,4 +146,4 @@ def test_the_next_look_brings_a_dead_one_back(tmp_path: Path) -> None:
 def test_a_torn_lock_is_nobody(tmp_path: Path, data: bytes) -> None:
     """Guards against a traceback from a lock file that is just being written."""
     (tmp_path / "lock").write_bytes(data)
-    assert keep.read_beat(tmp_path) is None
+    assert keep.holder_of(tmp_path) is None

@@ -1,5 +1,6 @@
 """GPUs of a shell, by its CUDA_VISIBLE_DEVICES and a scripted nvidia-smi."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,23 @@ def test_the_binding_is_asked_as_the_tool_answers(monkeypatch: pytest.MonkeyPatc
     assert (first.uuid, first.memory_used, first.memory_total, first.utilization) == (A, 5, 1000, None)
     assert (second.uuid, second.name, second.memory_used) == (B, "H100", None)
     assert memory_by_uuid() == {A: Memory(5, 1000)}
+
+
+def test_a_driver_that_hangs_all_night_costs_few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NVML hung from midnight on: each look left a thread behind, until the supervisor could make none for its work."""
+    driver = threading.Event()
+    hung = threading.active_count()
+    monkeypatch.setattr(nvidia, "_nvml", object)
+    monkeypatch.setattr(nvidia, "_by_nvml", lambda nvml: driver.wait() or None)
+    try:
+        for _ in range(30):
+            assert nvidia.look({"PATH": "/nowhere"}, 0.01) is None
+        assert threading.active_count() - hung <= 4
+        driver.set()
+        for thread in threading.enumerate():
+            if thread.name == "nvml":
+                thread.join()
+        monkeypatch.setattr(nvidia, "_by_nvml", lambda nvml: (nvidia.Gpu("0", A),))
+        assert nvidia.look({"PATH": "/nowhere"}, 10.0) == (nvidia.Gpu("0", A),), "once it answers again, it is asked"
+    finally:
+        driver.set()

@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
+from overnight.artifacts import holder as identity
 from overnight.model.reports import SupervisorReport
-from overnight.queries import holder, supervisor_report
+from overnight.queries import supervisor_report
 
 
 @pytest.fixture
@@ -22,9 +23,9 @@ def process():
 
 def write(state, pid, **changes):
     line = {
-        "pid": pid, "start_ticks": holder._start_ticks(pid), "boot": holder.boot_id(),
-        "pidns": holder._pid_namespace(), "init_start": holder._start_ticks(1) or 0, "hostname": os.uname().nodename,
-        "term": 3, "beat": 12, "watch_only": False, **changes,
+        "pid": pid, "start_ticks": identity._start_ticks(pid), "boot": identity.boot_id(),
+        "pidns": identity._pid_namespace(), "init_start": identity._start_ticks(1) or 0,
+        "hostname": os.uname().nodename, "term": 3, "beat": 12, "watch_only": False, **changes,
     }  # fmt: skip
     (state / "lock").write_bytes(json.dumps(line).ljust(511).encode() + b"\n")
 
