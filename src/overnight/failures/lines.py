@@ -23,6 +23,8 @@ _PREFIXES = re.compile(
   | [A-Z][a-z]{2}[ ]{1,2}\d{1,2}[ ]\d\d:\d\d:\d\d[ ]\S{1,60}[ ]\S{1,60}\[\d+\]:[ ]         # the journal
   | \((?P<rank5>(?:[\w.:<>-]+[ ])?pid=\d+(?:,[ ]ip=[\d.]+)?)\)[ ]?                # Ray
   | (?P<rank6>[\w-]{1,40}-(?:worker|master|launcher)-\d+)[:|][ ]                  # pods
+  | \[pod/[\w./-]{1,200}\][ ]                                                           # kubectl logs --prefix
+  | [A-Z][a-z]{2}[ ]{1,2}\d{1,2}[ ]\d\d:\d\d:\d\d[ ]                                       # ts
   | \S{1,60}[ ]\|[ ](?=\S)                                                        # docker compose
   | \d{4}-\d\d-\d\dT[\d:.]{8,18}(?:Z|[+-]\d\d:?\d\d)?[ ](?:std(?:err|out)[ ][FP][ ])?  # containers
   | \[?\d{4}[-/]\d\d[-/]\d\d[ T_]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[ ]?[+-]\d\d:?\d\d)?[\]:,]?(?:[ ]-(?=[ ]))?[ ]
@@ -59,6 +61,12 @@ def clean(raw: bytes) -> Line:
         rank = match[match.lastgroup] if match.lastgroup and not rank else rank
         text = text[match.end() :]
     return Line(text.rstrip(), rank)
+
+
+def without_first_prefix(text: str) -> str:
+    """What stands behind the outermost thing that `clean` takes off."""
+    match = _PREFIXES.match(text)
+    return text[match.end() :] if match else text
 
 
 # Numbers that grow while a program works. One alternative per kind, so that kinds are compared with themselves.

@@ -109,14 +109,18 @@ def _hand_out(events: list[Event], blocks: list[Traceback]) -> list[Event]:
     rest = []
     whole = [block for block in blocks if block.exception_at >= 0]
     for event in events:
-        owner = next(
-            (block for block in whole if block.exception_at <= event.offset < max(block.end, block.exception_end)), None
-        )
+        owner = next((block for block in whole if _is_of(event, block)), None)
         if owner is None:
             rest.append(event)
         else:
             owner.events.append(event)
     return rest
+
+
+def _is_of(event: Event, block: Traceback) -> bool:
+    if event.rank and block.rank and event.rank != block.rank:
+        return False
+    return block.exception_at <= event.offset < max(block.end, block.exception_end)
 
 
 def _inline(source: Source, block: Traceback, rules: RuleSet) -> list[Event]:

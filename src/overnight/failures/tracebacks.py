@@ -2,8 +2,9 @@
 
 import re
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
-from overnight.failures.lines import clean
+from overnight.failures.lines import clean, without_first_prefix
 from overnight.failures.scan import Event
 from overnight.failures.source import Source
 
@@ -118,6 +119,7 @@ def parse(source: Source, offset: int) -> Traceback:
         return _within_one_line(parsed, head.text)
     parsed.hooked = _HOOKED.match(raw) is not None
     margin = _margin(before, raw[at:])
+    usual = [all(pair) for pair in zip(*map(_news, raw[: at + 500].split(b"\n")[:2]), strict=False)]
     frames: list[str] = []
     framed, after, bare, bares = False, 0, 0, False
     while at < len(raw):
@@ -164,7 +166,7 @@ def parse(source: Source, offset: int) -> Traceback:
             after > _MESSAGE_LINES
             or _HEAD in text
             or (not (_RULED.match(text) and not parsed.message) and _NEWS.match(text))
-            or (text != raw[here:stop].decode("latin-1") and _NEWS.match(raw[here:stop][:60].decode("latin-1")))
+            or any(news and not told for news, told in zip_longest(_news(raw[here:stop]), usual))
         ):
             break
         if not parsed.message and text.strip() and not _RULED.match(text):
@@ -173,6 +175,20 @@ def parse(source: Source, offset: int) -> Traceback:
     parsed.retried = _RETRIED.search(_after(source, parsed.exception_end)) is not None
     parsed.first_frame = next((frame for frame in frames if frame.strip()), "")
     return parsed
+
+
+def _news(line: bytes) -> list[bool]:
+    """Whether it begins as a logger's line does, with all that stands before its own words, without the first of it, …
+    What is so of a header and the line below it is so of every line, and tells nothing."""
+    words = line[:240].decode("latin-1")
+    found = []
+    for _ in range(4):
+        rest = without_first_prefix(words)
+        if rest == words:
+            break
+        found.append(_NEWS.match(words) is not None)
+        words = rest
+    return found
 
 
 def _rank_in(before: str) -> str:
