@@ -115,6 +115,7 @@ GAVE_UP = re.compile(
     r"|(?:retries|attempts|retry|budget) (?:were |was )?(?:exhausted|exceeded|failed)"
     r"|exhausted (?:all |its )?(?:retries|attempts)"
     r"|\battempt (?P<last>\d{1,4}) ?(?:/|of) ?(?P=last)\b|after \d+ (?:retries|attempts|tries)|final attempt"
+    r"|timed out (?:while|after) retrying"
 )
 
 # A level below error in front of the words. NCCL knows no level above WARN.
