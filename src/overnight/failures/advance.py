@@ -2,7 +2,8 @@
 
 import re
 
-from overnight.failures.lines import PROGRESS, clean, shows_completion
+from overnight.failures.lines import PROGRESS, shows_completion
+from overnight.failures.margins import own_words
 from overnight.failures.source import Source
 
 _BLOCK_BYTES = 256 << 10
@@ -61,7 +62,7 @@ def last_lines(source: Source, after: int, count: int = _END_LINES) -> list[str]
     """The log's last lines with words in them, none of them beginning before `after`."""
     low = max(after, source.size - (32 << 10))
     raw = source.read_at(low, source.size - low).replace(b"\r", b"\n")
-    return [clean(line[-2000:]).text for line in raw.split(b"\n") if line.strip()][-count:]
+    return [own_words(source, line[-2000:]).text for line in raw.split(b"\n") if line.strip()][-count:]
 
 
 def ended_well(source: Source, after: int) -> bool:

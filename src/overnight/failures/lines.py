@@ -1,5 +1,6 @@
 """Single lines: taking off what launchers, loggers and terminals put around them; progress in them."""
 
+import json
 import re
 from typing import NamedTuple
 
@@ -25,6 +26,8 @@ _PREFIXES = re.compile(
   | (?P<rank6>[\w-]{1,40}-(?:worker|master|launcher)-\d+)[:|][ ]                  # pods
   | \[pod/[\w./-]{1,200}\][ ]                                                           # kubectl logs --prefix
   | [A-Z][a-z]{2}[ ]{1,2}\d{1,2}[ ]\d\d:\d\d:\d\d[ ]                                       # ts
+  | \d\d:\d\d:\d\d(?:[.,]\d{1,9})?[ ]                                              # a clock alone
+  | [\w.-]{1,60}-\d{1,3}[ ]{1,20}\|[ ]                                                # docker compose
   | \S{1,60}[ ]\|[ ](?=\S)                                                        # docker compose
   | \d{4}-\d\d-\d\dT[\d:.]{8,18}(?:Z|[+-]\d\d:?\d\d)?[ ](?:std(?:err|out)[ ][FP][ ])?  # containers
   | \[?\d{4}[-/]\d\d[-/]\d\d[ T_]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[ ]?[+-]\d\d:?\d\d)?[\]:,]?(?:[ ]-(?=[ ]))?[ ]
@@ -38,6 +41,7 @@ _PREFIXES = re.compile(
     re.VERBOSE,
 )
 
+_JSON_LOG = re.compile(r'\{"log": ?("(?:[^"\\]|\\.)*")')
 _TIGHT_TAIL = re.compile(r"[│┃]\s*$")
 
 
@@ -51,6 +55,8 @@ class Line(NamedTuple):
 def clean(raw: bytes) -> Line:
     """Undo colours, NULs, invalid UTF-8, timestamps and rank prefixes; keeps the indentation."""
     text = raw.decode("utf-8", "replace")
+    if text.startswith('{"log":'):
+        text = _unwrapped(text)
     if "\x1b" in text or "\x00" in text:
         text = _ANSI.sub("", text)
     rank = ""
@@ -63,8 +69,19 @@ def clean(raw: bytes) -> Line:
     return Line(text.rstrip(), rank)
 
 
+def _unwrapped(text: str) -> str:
+    """The line that a container's log file keeps as JSON."""
+    found = _JSON_LOG.match(text)
+    try:
+        return str(json.loads(found[1])).rstrip("\n") if found else text
+    except ValueError:
+        return text
+
+
 def without_first_prefix(text: str) -> str:
     """What stands behind the outermost thing that `clean` takes off."""
+    if text.startswith('{"log":'):
+        return _unwrapped(text)
     match = _PREFIXES.match(text)
     return text[match.end() :] if match else text
 

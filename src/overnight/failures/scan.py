@@ -4,7 +4,8 @@ from collections import deque
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 
-from overnight.failures.lines import GAVE_UP, LINE_BYTES, MILD, SURVIVED, clean
+from overnight.failures.lines import GAVE_UP, LINE_BYTES, MILD, SURVIVED
+from overnight.failures.margins import own_words
 from overnight.failures.matcher import Buffer, Hit, finder
 from overnight.failures.rules import FATAL, HINT, SAID, Rule, RuleSet
 from overnight.failures.source import Source
@@ -134,7 +135,7 @@ class _Gaze:
         was = self._shapes[shape]
         if was is None:
             return None, True
-        line = clean(raw)
+        line = own_words(self._source, raw)
         message = was[0].describe(True, line.text)
         return Event(offset, offset + len(raw), line.text, line.rank, was[0], message, was[1]), True
 
@@ -180,7 +181,7 @@ def _line_end(block: Buffer, at: int) -> int:
 
 def match_line(source: Source, raw: bytes, offset: int, candidates: list[Rule]) -> Event | None:
     """The weightiest rule that matches the line."""
-    line = clean(raw)
+    line = own_words(source, raw)
     surroundings: str | None = None
     for rule in sorted(set(candidates), key=_by_weight):
         match = rule.matches(line.text)

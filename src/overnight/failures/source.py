@@ -5,6 +5,7 @@ Not mapped into memory: a log that is truncated while it is mapped kills the rea
 
 import io
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -23,6 +24,8 @@ class Source:
         self._data: bytes | None = None
         self._file: BinaryIO | None = None
         self._own = False
+        self.looked_at = False  # for `margins`, which finds it once
+        self.margin: re.Pattern[str] | None = None
         if isinstance(log, bytes):
             self._data, self.size = log, len(log)
         elif isinstance(log, Path):

@@ -3,7 +3,7 @@
 import re
 
 from overnight.failures.advance import was_advancing
-from overnight.failures.lines import clean
+from overnight.failures.margins import own_words
 from overnight.failures.rules import FATAL, HINT, SAID, RuleSet
 from overnight.failures.scan import Event, match_line, scan
 from overnight.failures.source import Source
@@ -77,7 +77,7 @@ def _exception_before(source: Source, end: int, events: list[Event], rules: Rule
     low = max(0, end - _CLOSING_BYTES)
     tail = source.read_at(low, end - low)
     for raw in tail.split(b"\n")[-_CLOSING_LINES:]:
-        line = clean(raw)
+        line = own_words(source, raw)
         if not _EXCEPTION_LINE.match(line.text):
             continue
         at = low + tail.rfind(raw)

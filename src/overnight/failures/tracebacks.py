@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
-from overnight.failures.lines import clean, without_first_prefix
+from overnight.failures.margins import own_words, without_outermost
 from overnight.failures.scan import Event
 from overnight.failures.source import Source
 
@@ -111,23 +111,25 @@ def parse(source: Source, offset: int) -> Traceback:
     """Read the traceback whose header's line begins at `offset`. Lines of other ranks between its own are skipped."""
     raw = source.read_at(offset, _WINDOW_BYTES)
     at = _end_of_line(raw, 0) + 1
-    head = clean(raw[: at - 1])
+    head = own_words(source, raw[: at - 1])
     before = head.text.partition(_HEAD)[0]
     rank = head.rank or _rank_in(before)
     parsed = Traceback(offset, -1, offset, offset + at - 1, "", "", rank, _line_before(source, offset))
     if "\\n" in head.text.partition(_HEAD)[2]:
         return _within_one_line(parsed, head.text)
     parsed.hooked = _HOOKED.match(raw) is not None
-    margin = _margin(before, raw[at:])
-    usual = [all(pair) for pair in zip(*map(_news, raw[: at + 500].split(b"\n")[:2]), strict=False)]
+    margin = _margin(source, before, raw[at:])
+    usual = [
+        all(pair) for pair in zip(*(_news(source, line) for line in raw[: at + 500].split(b"\n")[:2]), strict=False)
+    ]
     frames: list[str] = []
     framed, after, bare, bares = False, 0, 0, False
     while at < len(raw):
         stop = _end_of_line(raw, at)
-        line = clean(raw[at:stop])
+        line = own_words(source, raw[at:stop])
         text, here = line.text, at
         at = stop + 1
-        if line.rank and rank and line.rank != rank:
+        if line.rank and line.rank != rank:
             continue
         if margin is not None:
             found = margin.match(text)
@@ -166,7 +168,7 @@ def parse(source: Source, offset: int) -> Traceback:
             after > _MESSAGE_LINES
             or _HEAD in text
             or (not (_RULED.match(text) and not parsed.message) and _NEWS.match(text))
-            or any(news and not told for news, told in zip_longest(_news(raw[here:stop]), usual))
+            or any(news and not told for news, told in zip_longest(_news(source, raw[here:stop]), usual))
         ):
             break
         if not parsed.message and text.strip() and not _RULED.match(text):
@@ -177,13 +179,13 @@ def parse(source: Source, offset: int) -> Traceback:
     return parsed
 
 
-def _news(line: bytes) -> list[bool]:
+def _news(source: Source, line: bytes) -> list[bool]:
     """Whether it begins as a logger's line does, with all that stands before its own words, without the first of it, …
     What is so of a header and the line below it is so of every line, and tells nothing."""
-    words = line[:240].decode("latin-1")
+    words = line[:4000].decode("latin-1")
     found = []
     for _ in range(4):
-        rest = without_first_prefix(words)
+        rest = without_outermost(source, words)
         if rest == words:
             break
         found.append(_NEWS.match(words) is not None)
@@ -197,13 +199,13 @@ def _rank_in(before: str) -> str:
     return found[1] if found else ""
 
 
-def _margin(before: str, below: bytes) -> re.Pattern[str] | None:
+def _margin(source: Source, before: str, below: bytes) -> re.Pattern[str] | None:
     """What a logger or a quotation puts before the header and before the lines below it too; None: nothing."""
     if not before or len(before) > _MARGIN_CHARS:
         return None
     words = before.rstrip()
     margin = re.compile(_TIME.sub(r"[\\d:.,/\\-T]+", re.escape(words)) + "[ ]?" if words else before)
-    lines = [clean(line).text for line in below[:2000].split(b"\n")[:3]]
+    lines = [own_words(source, line).text for line in below[:2000].split(b"\n")[:3]]
     return margin if any(margin.match(line) for line in lines) else None
 
 
@@ -225,7 +227,7 @@ def _within_one_line(parsed: Traceback, text: str) -> Traceback:
 
 def _after(source: Source, offset: int) -> str:
     """The two lines below the block."""
-    lines = [clean(line).text for line in source.read_at(offset, 1000).split(b"\n")[1:] if line.strip()]
+    lines = [own_words(source, line).text for line in source.read_at(offset, 1000).split(b"\n")[1:] if line.strip()]
     return "\n".join(lines[:2])
 
 
@@ -252,7 +254,7 @@ def _line_before(source: Source, offset: int) -> str:
     """The last two lines with anything in them before the header."""
     low = max(0, offset - 1500)
     lines = source.read_at(low, offset - low).split(b"\n")
-    words = [clean(line).text for line in lines if line.strip()]
+    words = [own_words(source, line).text for line in lines if line.strip()]
     return words[-1][-400:] if words else ""
 
 
