@@ -31,19 +31,9 @@ def revision_file(root: str, campaign: str, n: int) -> str:
     return f"{root}/{CAMPAIGNS}/{campaign}/revisions/{n}.json"
 
 
-def campaign_file(root: str, campaign: str) -> str:
-    """Counts and state, replaced while the campaign goes on."""
-    return f"{root}/{CAMPAIGNS}/{campaign}/campaign.json"
-
-
 def run_dir(root: str, campaign: str, run_id: str) -> str:
     """A run's folder."""
     return f"{root}/{CAMPAIGNS}/{campaign}/runs/{run_id}"
-
-
-def out_dir(root: str, campaign: str, run_id: str) -> str:
-    """`{out_dir}`: kept across attempts."""
-    return f"{root}/{CAMPAIGNS}/{campaign}/runs/{run_id}/out"
 
 
 def attempt_in(run_folder: str, n: int) -> str:
@@ -85,21 +75,6 @@ class Layout(Struct, frozen=True):
     def elsewhere(self) -> bool:
         """Live attempts are not below the root."""
         return self.attempts != self.root
-
-
-def database_file(state: str) -> str:
-    """The SQLite database."""
-    return f"{state}/overnight.db"
-
-
-def inbox_dir(state: str) -> str:
-    """Requests of clients."""
-    return f"{state}/inbox"
-
-
-def lock_file(state: str) -> str:
-    """Held by the supervisor; holds its identity and counter."""
-    return f"{state}/lock"
 
 
 def launch_env_file(state: str, campaign: str) -> str:

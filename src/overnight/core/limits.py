@@ -28,8 +28,6 @@ class LimitsInForce(Struct, frozen=True):
     startup: float | None
     heartbeat: float | None
     progress: float | None
-    heartbeat_auto: bool = False
-    progress_auto: bool = False
     peek: float | None = None  # after so much silence its stacks may prove that it is done and cannot end
     log: float | None = None  # bytes
 
@@ -96,8 +94,6 @@ def in_force(run: Run, campaign: Campaign, vitals: Vitals) -> LimitsInForce:
         startup=None if limits.startup is None else limits.startup + excused,
         heartbeat=None if heartbeat is None else max(heartbeat, vitals.quiet or 0.0),
         progress=None if progress is None else progress + excused,
-        heartbeat_auto=limits.heartbeat == AUTO,
-        progress_auto=limits.progress == AUTO,
         peek=usual,
         log=limits.log,
     )
@@ -146,16 +142,3 @@ def look_interval(limits: LimitsInForce, live: int) -> float:
     if live > MANY_LIVE:
         return LOOK_SECONDS_MANY
     return max(SHORTEST_LOOK, min(LOOK_SECONDS, shortest(limits) / 10))
-
-
-def next_due(limits: LimitsInForce, vitals: Vitals) -> float | None:
-    """The earliest running time (seconds) at which a limit can pass if nothing more is seen."""
-    times = [limits.timeout, limits.attempt_timeout]
-    if not vitals.started_moving:
-        times.append(None if limits.startup is None else vitals.last_grown + limits.startup)
-    else:
-        if limits.heartbeat is not None:
-            times.append(vitals.last_life + limits.heartbeat)
-        if vitals.marked and limits.progress is not None and not done(vitals):
-            times.append(vitals.last_advance + limits.progress)
-    return min((t for t in times if t is not None), default=None)

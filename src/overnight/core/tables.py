@@ -26,9 +26,6 @@ class Ignore(Struct, frozen=True):
 Cell = Move | Ignore
 Row = Mapping[R, Cell] | Mapping[A, Cell]
 
-_ENDED = (R.SUCCEEDED, R.FAILED, R.CANCELLED)
-_EARLY = (A.SUBMITTING, A.QUEUED, A.STARTING)
-
 
 def _row(default: Cell | None, states: type[R] | type[A], **cells: Cell) -> dict[R | A, Cell]:
     row: dict[R | A, Cell] = {} if default is None else dict.fromkeys(states, default)

@@ -42,7 +42,6 @@ _PREFIXES = re.compile(
 )
 
 _JSON_LOG = re.compile(r'\{"log": ?("(?:[^"\\]|\\.)*")')
-_TIGHT_TAIL = re.compile(r"[│┃]\s*$")
 
 
 class Line(NamedTuple):

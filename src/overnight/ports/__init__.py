@@ -22,7 +22,6 @@ from overnight.ports.keeping import (
     Store,
     StoreError,
     Tenure,
-    VitalsRow,
 )
 from overnight.ports.looking import (
     CureProbe,
@@ -67,5 +66,4 @@ __all__ = [
     "Store",
     "StoreError",
     "Tenure",
-    "VitalsRow",
 ]

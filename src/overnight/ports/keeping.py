@@ -83,13 +83,6 @@ class PendingRun(Struct, frozen=True):
     priority: int
 
 
-class VitalsRow(Struct, frozen=True):
-    """Progress of a live attempt, for readers."""
-
-    ref: RunRef
-    vitals: Vitals
-
-
 class Batch(Struct):
     """All that one turn changes; committed whole or not at all."""
 

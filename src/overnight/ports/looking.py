@@ -106,7 +106,6 @@ class ExamineOrder(Struct, frozen=True):
     checkpoint: str | None = None
     complete: str | None = None
     excluded: tuple[str, ...] = ()
-    cursor: Cursor = field(default_factory=Cursor)
     rules: OwnRules | None = None  # a person's, tried before ours
     logs: tuple[str, ...] = ()  # absolute globs of further logs
     elastic_error_file: str | None = None  # a person's own TORCHELASTIC_ERROR_FILE
