@@ -1,6 +1,7 @@
 """The examiner: everything that an attempt left, put together: how it ended, its class, artifacts, last marker."""
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -144,5 +145,13 @@ def _placed(order: ExamineOrder, found: Classification) -> Classification:
     elif found.name == "data.missing" and may_be_late(about):
         found = replace(found, flags=(*found.flags, MOUNT_LATE))
     elif found.name in ("code", "config", "import"):
-        about = about.replace(order.ref.run_id, "{run_id}")
+        about = _unnamed(about, order.ref.run_id)
     return replace(found, about=about)
+
+
+def _unnamed(about: str, run_id: str) -> str:
+    """Without the run's own name, as written and as it reads where numbers are left out."""
+    about, like = about.replace(run_id, "{run_id}"), failures.likeness(run_id)
+    if not any(map(str.isalpha, like)):
+        return about
+    return re.sub(rf"(?<![A-Za-z0-9]){re.escape(like)}(?![A-Za-z0-9])", "{run_id}", about)

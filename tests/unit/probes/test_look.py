@@ -352,3 +352,14 @@ def test_a_changed_checkpoint_is_an_advance(attempt: Attempt, change: str) -> No
     assert attempt.look().saved
     attempt.write("waiting\n")
     assert not attempt.look().saved
+
+
+def test_silence_on_a_full_volume_is_not_known_to_be_silence(attempt: Attempt, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight runs that could not write a line any more were ended for their silence, and resumed onto the full disk."""
+    attempt.write("iter 5: loss 2.5\n")
+    attempt.look()
+    monkeypatch.setattr(look_module, "no_room", lambda path: f"the volume of {path} has 3 MiB left")
+    assert attempt.look().problem == f"the volume of {attempt.dir} has 3 MiB left"
+    attempt.write("iter 6: loss 2.4\n")
+    look = attempt.look()
+    assert look.life and look.problem is None, "who speaks lives, whatever the disk"

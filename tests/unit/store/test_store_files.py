@@ -355,3 +355,28 @@ def test_ballast_is_taken_on_where_there_is_room_and_thrown_off_once(tmp_path):
     clock[0] = 200.0
     ballast.take_on()
     assert os.stat(path).st_size == BALLAST_BYTES
+
+
+def test_ballast_makes_room_for_the_last_states(tmp_path, monkeypatch):
+    """A disk filled up at three: what had ended by then was forgotten, and ran once more in the morning."""
+    store = SqliteStore(tmp_path / "overnight.db")
+    found = start(store, 3)
+    known, ballast = store._commit, tmp_path / "ballast"
+    assert ballast.stat().st_size == BALLAST_BYTES
+
+    def full(batch):
+        if ballast.stat().st_size:
+            raise StoreFault("the disk is full", kind="SQLITE_FULL")
+        known(batch)
+
+    monkeypatch.setattr(store, "_commit", full)
+    store.commit(turn(found, 0))
+    assert store.meta("turn") == "0" and ballast.stat().st_size == 0
+
+    def still_full(batch):
+        raise StoreFault("the disk is full", kind="SQLITE_FULL")
+
+    monkeypatch.setattr(store, "_commit", still_full)
+    with pytest.raises(StoreFault):  # thrown off once: there is nothing more to give
+        store.commit(turn(found, 1))
+    store.close()

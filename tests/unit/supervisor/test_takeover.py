@@ -15,6 +15,7 @@ from overnight.model.states import RunState
 from overnight.shim.shim import host_identity
 from overnight.store import SqliteStore
 from overnight.supervisor import takeover
+from overnight.supervisor.keep import holder_of
 from overnight.supervisor.ledger import Ledger
 from overnight.supervisor.lock import Lock
 from overnight.supervisor.rebuild import Rebuild
@@ -95,6 +96,7 @@ def test_everything_from_the_files(volume: Volume) -> None:
     assert (taken.term, taken.rebuilt, taken.lost, taken.problems) == (2, True, 1, ())
     assert volume.states() == AFTER
     assert takeover.unfinished(volume.state, GONE) is False
+    assert holder_of(volume.state) is None, "whoever took it over is nobody who watches"
 
 
 @pytest.mark.parametrize("where", ["before the claim", "after the claim", "before the database", "before the end"])
