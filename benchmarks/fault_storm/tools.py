@@ -75,7 +75,7 @@ def gnu_parallel(ground: Ground, folder: Path) -> dict[str, float]:
 def shell_loop(ground: Ground, folder: Path) -> dict[str, float]:
     """A loop in the shell, one after the other, each with a timeout."""
     program = shlex.join([sys.executable, str(PROGRAM), str(folder)])
-    script = f"tail -n +2 rows.csv | while read row; do timeout {PEER_TIMEOUT} {program} $row; done"
+    script = f"tail -n +2 rows.csv | while read row; do timeout -k 1 {PEER_TIMEOUT} {program} $row; done"
     _quiet(["sh", "-c", script], ground, cwd=folder)
     return {}
 
