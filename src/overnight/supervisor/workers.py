@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 0.02  # seconds that the loop waits for a job
 SHARE = 0.05  # seconds of jobs between two turns
-MOST = 64  # threads with long jobs; beyond that the loop waits for them
+MOST = 1000  # threads with long jobs (hung in a dead file system, most likely); beyond that no job is begun
 
 Job = Callable[[], Any]
 
@@ -57,8 +57,9 @@ class Deposed(BaseException):
 class LeaderWorkers:
     """Jobs done by whoever leads the loop. `lead` runs a loop so; without it, `results` simply does the jobs."""
 
-    def __init__(self, patience: float = PATIENCE) -> None:
+    def __init__(self, patience: float = PATIENCE, most: int = MOST) -> None:
         self._patience = patience
+        self._most = most
         self._ready: deque[tuple[object, Job, RunRef | None]] = deque()
         self._behind: dict[RunRef, deque[tuple[object, Job, RunRef | None]]] = {}  # of a run with a job under way
         self._done: list[Done] = []
@@ -89,7 +90,7 @@ class LeaderWorkers:
         while True:
             with self._change:
                 now = time.monotonic()
-                if not self._ready or now > until:
+                if not self._ready or now > until or self._deposed >= self._most:
                     break
                 tag, job, ref = self._ready.popleft()
                 self._since = now
@@ -127,9 +128,7 @@ class LeaderWorkers:
 
     def waiting(self) -> bool:
         with self._change:
-            if not self._done:
-                return bool(self._ready)
-            return True
+            return bool(self._done) or (bool(self._ready) and self._deposed < self._most)
 
     def heard(self) -> None:
         """The descriptor has done its duty."""
@@ -152,7 +151,7 @@ class LeaderWorkers:
                 self._change.wait(self._patience)
                 if self._since is None:
                     self._watching = False
-                elif time.monotonic() - self._since >= self._patience and self._deposed < MOST:
+                elif time.monotonic() - self._since >= self._patience:
                     self._deposed += 1
                     self._since = None
                     self._generation += 1

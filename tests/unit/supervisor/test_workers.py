@@ -109,3 +109,28 @@ def test_what_the_loop_raises_is_raised_to_whoever_let_it_lead() -> None:
 
     with pytest.raises(RuntimeError, match="broken"):
         workers.lead(loop)
+
+
+def test_as_many_hung_jobs_as_there_may_be_do_not_hold_up_the_loop() -> None:
+    """A dead file server under a thousand runs: the thousand-and-first look must wait, not whoever decides."""
+    workers = LeaderWorkers(patience=0.002, most=2)
+    cured = threading.Event()
+    for number in range(2):
+        workers.submit(number, cured.wait)
+    workers.submit("third", lambda: None)
+    turns, seen = 0, []
+
+    def loop() -> int:
+        nonlocal turns
+        while True:
+            seen.extend(done.tag for done in workers.results())
+            turns += 1
+            if turns > 50 and not cured.is_set():
+                assert seen == [] and not workers.waiting()  # nothing to be done at once: the loop may sleep
+                cured.set()
+            if len(seen) == 3:
+                return 0
+            time.sleep(0.001)
+
+    assert workers.lead(loop) == 0
+    assert sorted(map(str, seen)) == ["0", "1", "third"]
