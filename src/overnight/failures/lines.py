@@ -137,5 +137,5 @@ GAVE_UP = re.compile(
 # A level below error in front of the words. NCCL knows no level above WARN.
 MILD = re.compile(
     r"^(?!.{0,80}NCCL WARN).{0,70}?(?:\b(?:WARN|WARNING|INFO|DEBUG|NOTICE)\b|\b(?:[Ww]arning|info|debug)\b[\]:|])"
-    r"|^\[?[WI]\d{0,4}[ \]]|^\[[WI] |^\s*warnings\.warn\("
+    r"|^\[?[WI]\d{0,4}[ \]]|^\[[WI] |^\s*warnings\.warn\(|^(?:/|[\w.]+/).{1,240}?:\d+: \w*Warning: "
 )

@@ -27,7 +27,7 @@ _WRAPPER = re.compile(
     r"|-- Process \d+ terminated with the following error"
 )
 _EXCEPTION = re.compile(r"(?P<type>[A-Za-z_]\w*(?:\.\w+|\.<locals>)*(?:\([\w.]+\))?)(?:: ?(?P<message>.*))?$")
-_NOT_EXCEPTION = re.compile(r"^(?:INFO|WARNING|ERROR|DEBUG|CRITICAL|FATAL|File|The|During|Original|wandb|srun)\b")
+_NOT_EXCEPTION = re.compile(r"^(?:INFO|WARNING|ERROR|DEBUG|CRITICAL|FATAL|File|The|During|Original|wandb(?!\.)|srun)\b")
 # A line that is no continuation of an exception's message.
 _NEWS = re.compile(
     r"^(?:srun|slurmstepd|wandb|INFO|WARNING|ERROR|CRITICAL|DEBUG|terminate called|Fatal Python|Killed"
@@ -123,7 +123,7 @@ def parse(source: Source, offset: int) -> Traceback:
         all(pair) for pair in zip(*(_news(source, line) for line in raw[: at + 500].split(b"\n")[:2]), strict=False)
     ]
     frames: list[str] = []
-    framed, after, bare, bares = False, 0, 0, False
+    framed, after, bare, bares, outer = False, 0, 0, False, -1
     while at < len(raw):
         stop = _end_of_line(raw, at)
         line = own_words(source, raw[at:stop])
@@ -131,10 +131,14 @@ def parse(source: Source, offset: int) -> Traceback:
         at = stop + 1
         if line.rank and line.rank != rank:
             continue
+        if parsed.hooked and parsed.exception_at >= 0 and rank and not line.rank and text:
+            break  # the rank stands before every line of its own
         if margin is not None:
             found = margin.match(text)
-            if found is None and parsed.exception_at < 0 and before.strip():
+            if found is None and before.strip() and parsed.exception_at < 0:
                 continue  # another logger's line
+            if found is None and before.strip() and text:
+                break
             text = text[found.end() :] if found else text
         bared = bares  # a line of source below a place that lost its indentation
         bares = text.startswith('File "')
@@ -142,7 +146,7 @@ def parse(source: Source, offset: int) -> Traceback:
             framed = True
             if parsed.exception_at >= 0 and text.lstrip().startswith('File "') and after <= 2:
                 # RayTaskError and its like: an exception line, then frames of the inside, then its exception.
-                parsed.exception_at = -1
+                outer, parsed.exception_at = parsed.exception_at, -1
             if parsed.exception_at < 0:
                 frames.append(text)
                 continue
@@ -171,9 +175,11 @@ def parse(source: Source, offset: int) -> Traceback:
             or any(news and not told for news, told in zip_longest(_news(source, raw[here:stop]), usual))
         ):
             break
-        if not parsed.message and text.strip() and not _RULED.match(text):
+        if not parsed.message and text.strip() and not _RULED.match(text) and not parsed.chained:
             parsed.message = text.strip()
         parsed.end = offset + stop
+    if parsed.exception_at < 0:  # frames of the user's code, told as part of a message
+        parsed.exception_at = outer
     parsed.retried = _RETRIED.search(_after(source, parsed.exception_end)) is not None
     parsed.first_frame = next((frame for frame in frames if frame.strip()), "")
     return parsed
