@@ -16,6 +16,12 @@ _FIRST_OF_CHAIN = frozenset(
 )  # fmt: skip
 _SPECIFIC_WEIGHT = 30
 
+# Exceptions that say only that something else was raised: those they were raised from are what happened.
+_CARRIER = re.compile(
+    r"(?:\w+\.)*(?:DatasetGenerationError|CheckpointException|TuneError|TrainingFailedError|ChildFailedError"
+    r"|CalledProcessError|ProcessRaisedException|InstantiationException: Error in call to)\b"
+)
+
 _CLOSING_BYTES, _CLOSING_LINES = 8192, 12
 _EXCEPTION_LINE = re.compile(r"^(?:[a-z_]\w*\.)*[A-Z]\w*(?:Error|Exception)(?:: .|$)")
 
@@ -140,7 +146,8 @@ def _of_failure(source: Source, group: list[Traceback], rules: RuleSet) -> list[
     whole = [block for block in group if block.exception_at >= 0]
     if not whole:
         return [event for block in group for event in block.events]
-    event = _choice(source, whole, rules)
+    telling = [block for block in whole if not _CARRIER.match(f"{block.kind}: {block.message}")]
+    event = _choice(source, telling or whole, rules)
     strength = FATAL
     ignored = any(block.ignored for block in group)
     uncaught = whole[-1].of_program

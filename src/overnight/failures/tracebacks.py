@@ -23,7 +23,7 @@ _CHAIN = re.compile(
 )
 # The exception that only carries another one: the next traceback is its inside.
 _WRAPPER = re.compile(
-    r"Caught \w+ in (?:DataLoader worker|pin memory|replica)|ProcessRaisedException"
+    r"Caught \w+ in (?:DataLoader worker|pin memory|replica)|ProcessRaisedException|CheckpointException ranks:"
     r"|-- Process \d+ terminated with the following error"
 )
 _EXCEPTION = re.compile(r"(?P<type>[A-Za-z_]\w*(?:\.\w+|\.<locals>)*(?:\([\w.]+\))?)(?:: ?(?P<message>.*))?$")
