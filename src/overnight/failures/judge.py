@@ -157,6 +157,8 @@ def _root(case: _Case) -> Event | None:
     fatal = [event for event in case.roots(SAID) if event.strength == FATAL or event.rule.cls in OUTSIDE]
     fatal = [event for event in fatal if not event.rule.authority]
     first = min(fatal, key=_order, default=None)
+    if first is not None and first.strength < FATAL and first.rule.cls in ("network", "auth"):
+        first = _mistake_after(first, fatal) or first
     if first is not None and first.rule.cls == "code" and not first.rule.own:
         first = _better_than_code(first, case)
     if first is not None and first.rule.cls in ("network", "auth") and first.strength < FATAL:
@@ -169,6 +171,14 @@ def _root(case: _Case) -> Event | None:
         late = authority.offset - first.offset < 6000
         return authority if late and first.rule.cls in ("code", "unknown", "crash", "config") else first
     return first or min(case.roots(SAID), key=_order, default=None)
+
+
+def _mistake_after(mention: Event, fatal: list[Event]) -> Event | None:
+    """The program's own mistake that ended it: what was merely spoken of before is its cause only where an error line
+    says so, shortly before."""
+    later = (event for event in fatal if event.order > mention.order and event.strength == FATAL)
+    ended = min(later, key=_order, default=None)
+    return ended if ended is not None and ended.rule.cls == "code" and _OWN_MISTAKE.match(ended.text) else None
 
 
 def _why_not_saved(save: Event, case: _Case) -> Event:

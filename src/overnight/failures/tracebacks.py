@@ -14,6 +14,7 @@ _BARE_LINES = 12  # after a header without one frame: the words were quoted, or 
 
 _MARGIN_CHARS = 160
 _TIME = re.compile(r"\d+(?:(?:\\?[-:.,/T])\d+)+")  # also escaped
+_TOLD, _INDENT = re.compile(r" *traceback *: "), re.compile("  ")  # in torchelastic's table of failures
 _GLUED_RANK = re.compile(r"\[rank(\d+)\]:? ?$")
 
 _HEAD = "Traceback (most recent call last)"
@@ -209,6 +210,8 @@ def _margin(source: Source, before: str, below: bytes) -> re.Pattern[str] | None
     """What a logger or a quotation puts before the header and before the lines below it too; None: nothing."""
     if not before or len(before) > _MARGIN_CHARS:
         return None
+    if _TOLD.fullmatch(before):
+        return _INDENT
     words = before.rstrip()
     margin = re.compile(_TIME.sub(r"[\\d:.,/\\-T]+", re.escape(words)) + "[ ]?" if words else before)
     lines = [own_words(source, line).text for line in below[:2000].split(b"\n")[:3]]
