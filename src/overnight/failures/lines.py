@@ -63,7 +63,8 @@ def clean(raw: bytes) -> Line:
         match = _PREFIXES.match(text)
         if match is None or not match.end():
             break
-        rank = match[match.lastgroup] if match.lastgroup and not rank else rank
+        if match.lastgroup and (not rank or match.lastgroup == "rank"):  # torch's own word tells most
+            rank = match[match.lastgroup]
         text = text[match.end() :]
     return Line(text.rstrip(), rank)
 

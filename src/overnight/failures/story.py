@@ -22,6 +22,8 @@ _CARRIER = re.compile(
     r"|CalledProcessError|ProcessRaisedException|InstantiationException: Error in call to)\b"
 )
 
+_TAKEN = re.compile(r"(?i)address already in use|EADDRINUSE")  # a port is taken by somebody at any time
+
 _CLOSING_BYTES, _CLOSING_LINES = 8192, 12
 _EXCEPTION_LINE = re.compile(r"^(?:[a-z_]\w*\.)*[A-Z]\w*(?:Error|Exception)(?:: .|$)")
 
@@ -61,7 +63,7 @@ def _hush_shell(events: list[Event]) -> None:
 
 def _in_its_time(source: Source, event: Event, rules: RuleSet) -> Event:
     """Workers that made steps together have met: a store that is lost later was lost with somebody."""
-    if event.rule.own or event.rule.cls != "rendezvous" or event.rule.role != "root":
+    if event.rule.own or event.rule.cls != "rendezvous" or event.rule.role != "root" or _TAKEN.search(event.text):
         return event
     if was_advancing(source, event.offset):
         event.rule = rules.by_name[LATE_STORE]

@@ -156,7 +156,11 @@ def parse(source: Source, offset: int) -> Traceback:
             if bare > _BARE_LINES:
                 break
             match = _EXCEPTION.match(text)
-            if match and not _NOT_EXCEPTION.match(text) and (framed or match["message"] is not None or _typed(text)):
+            if (
+                match
+                and _is_exception(text, match["type"])
+                and (framed or match["message"] is not None or _typed(text))
+            ):
                 parsed.exception_at, parsed.exception_end = offset + here, offset + stop
                 parsed.kind, parsed.message = match["type"], (match["message"] or "").strip()
                 parsed.end, after = offset + stop, 0
@@ -238,6 +242,12 @@ def _after(source: Source, offset: int) -> str:
     """The two lines below the block."""
     lines = [own_words(source, line).text for line in source.read_at(offset, 1000).split(b"\n")[1:] if line.strip()]
     return "\n".join(lines[:2])
+
+
+def _is_exception(text: str, kind: str) -> bool:
+    """Programs that speak below a traceback have names of small letters, and no module before them."""
+    named = "." in kind or kind != kind.lower() or kind in ("error", "timeout")
+    return named and not _NOT_EXCEPTION.match(text)
 
 
 def _typed(text: str) -> bool:
