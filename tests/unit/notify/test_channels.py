@@ -26,13 +26,13 @@ def told(settings: NotifySettings, text: NoticeText = TEXT, already: tuple[str, 
     return OwnNotifier(Settings).deliver(settings, text, already)
 
 
-def living(mark: str) -> list[str]:
-    """Processes with `mark` on their command line."""
+def living(own: Path) -> list[str]:
+    """Processes with that path, which is one test's alone, in their environment."""
     found = []
     for name in os.listdir("/proc"):
-        if name.isdigit():
+        if name.isdigit() and int(name) != os.getpid():
             try:
-                if mark.encode() in Path(f"/proc/{name}/cmdline").read_bytes():
+                if os.fsencode(own) in Path(f"/proc/{name}/environ").read_bytes():
                     found.append(name)
             except OSError:
                 continue
@@ -72,15 +72,15 @@ def test_a_command_that_never_ends_is_killed_with_all_that_it_started(
     (outcome,) = told(NotifySettings(command=line))
     assert not outcome.took and "did not end within 1 s" in outcome.words
     assert time.monotonic() - began < 10
-    assert (tmp_path / "began").exists() and living("sleep\x00731") == []
+    assert (tmp_path / "began").exists() and living(tmp_path) == []
 
 
-def test_what_a_command_leaves_behind_keeps_nobody_waiting() -> None:
+def test_what_a_command_leaves_behind_keeps_nobody_waiting(tmp_path: Path) -> None:
     """A background process held the output open, and the delivery waited for it instead of for the command."""
     began = time.monotonic()
-    outcome = run(["sh", "-c", "sleep 7321 & echo said"], "", os.environ, 30.0)
+    outcome = run(["sh", "-c", "sleep 7321 & echo said"], "", {**os.environ, "OWN": str(tmp_path)}, 30.0)
     assert outcome.well and outcome.said == "said"
-    assert time.monotonic() - began < 10 and living("sleep\x007321") == []
+    assert time.monotonic() - began < 10 and living(tmp_path) == []
 
 
 def test_endless_output_is_not_kept() -> None:
@@ -109,14 +109,17 @@ def test_a_webhook_that_refuses_says_how(answer: int, words: str) -> None:
 
 
 @pytest.mark.parametrize("answer", ["hang", "drip"])
-def test_a_webhook_that_hangs_or_drips_is_bounded_as_a_whole(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+def test_a_webhook_that_hangs_or_drips_is_bounded_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
     """A time limit for each byte is none: a server that sent one every few seconds held the call for a day."""
     monkeypatch.setattr(room, "WEB_SECONDS", 1.0)
+    monkeypatch.setenv("OWN", str(tmp_path))
     with web(answer) as server:
         began = time.monotonic()
         (outcome,) = told(NotifySettings(webhook=(server.url,)))
         assert not outcome.took and time.monotonic() - began < 10
-        assert living(server.url) == []
+        assert living(tmp_path) == []
 
 
 def test_nobody_there() -> None:
