@@ -98,6 +98,21 @@ class TestDeadShims:
         assert not here.ended("r").exit.recorded
         assert not processes_of(str(here.base / "r"))
 
+    def test_what_left_the_session_is_found_though_all_who_knew_are_dead(self, here: LocalBench) -> None:
+        """Shim, keeper and supervisor killed together: the daemon of a trainer stayed for ever, beside the next attempt."""
+        mark = f"1003.{os.getpid()}"
+        start_command(here, "r", f"setsid -f sleep {mark}; sleep 1004")
+        pid, target = shim_of(here, "r"), here.target("r")
+        await_that(lambda: len(processes_of(mark)) >= 2)
+        here.world.keeper.kill()
+        here.world.keeper.wait()
+        os.kill(pid, signal.SIGKILL)
+        here.world.keeper = here.world.another_keeper()
+        here.crash()
+        here.executor.adopt(target)
+        assert not here.ended("r").exit.recorded
+        assert not processes_of(mark)
+
     def test_a_frozen_shim_does_not_keep_its_tree_alive(
         self, here: LocalBench, monkeypatch: pytest.MonkeyPatch
     ) -> None:

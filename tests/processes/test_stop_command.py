@@ -1,5 +1,6 @@
 """`[stop] command`: work that lives elsewhere is ended with its attempt, and never stands in the way of its end."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -58,7 +59,8 @@ def test_a_container_is_stopped_and_its_clients_good_end_is_no_success(
     assert (attempt["class"], attempt["ended_by"], attempt["exit_code"]) == ("stall.output", "stall", 0)
     assert not alive(pid)
     before, after = told(ground, campaign, "before"), told(ground, campaign, "after")
-    assert before["output"] == f"stopped {campaign}.run-1.1 run-1\nof the shell\n"
+    told_id = f"{campaign}.run-1.1.{hashlib.sha256(str(ground.root).encode()).hexdigest()[:6]}"
+    assert before["output"] == f"stopped {told_id} run-1\nof the shell\n"
     assert (before["code"], before["timed_out"], after["over"]) == (0, False, True)
     assert ground.summary(campaign, "run-1")["flags"] == []
     assert {"stop-before.json", "stop-after.json", "tail.txt"} <= set(attempt["evidence"])

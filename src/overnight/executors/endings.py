@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable
 from typing import Protocol
 
-from overnight.executors.records import Bound, read_bound, write_bound
+from overnight.executors.records import Bound, attempt_id, read_bound, write_bound
 from overnight.executors.trees import Member, alive, members
 from overnight.executors.watched import Phase, Watched
 from overnight.model.events import AttemptEnded, AttemptNeverBegan
@@ -114,6 +114,8 @@ class Endings:
         """Without a record. What is left of its tree is ended, and followed until it is gone."""
         if watched.phase != Phase.DYING:
             watched.phase, watched.died_at, watched.asked_at = Phase.DYING, self._desk.moment().mono, None
+            if watched.attempt_id is None:  # of a supervisor before us: what left the session is known by it alone
+                watched.attempt_id = attempt_id(watched.directory)
         self._follow(watched)
 
     def _follow(self, watched: Watched) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -29,6 +30,9 @@ class Orders:
     def __init__(self, root: Path, state: Path) -> None:
         self.state = str(state)
         self.layout = layout.Layout(str(root), str(attempts_home(root, state)))
+        # The same manifest under another root is the same campaign ID. An attempt's ID finds its processes and its
+        # container among all of the host, so that it must be the root's own.
+        self._mark = hashlib.sha256(str(root).encode()).hexdigest()[:6]
 
     def run_dir(self, ref: RunRef) -> str:
         """The run's own folder."""
@@ -42,7 +46,7 @@ class Orders:
             "run_id": run.run_id,
             "campaign": run.campaign,
             "attempt": str(attempt.n),
-            "attempt_id": attempt_id(run, attempt.n),
+            "attempt_id": f"{run.campaign}.{run.run_id}.{attempt.n}.{self._mark}",
             "out_dir": f"{run_dir}/out",
             "run_dir": run_dir,
             "gpus": f"{gpus:g}" if 0 < gpus < 1 else str(int(gpus)),
@@ -204,8 +208,3 @@ def _gpus(campaign: Campaign, attempt: Attempt) -> tuple[str, ...]:
     known = {device.entry: device.uuid for device in campaign.devices}
     found = [known.get(entry) for entry in attempt.slot.gpu_ids]
     return tuple(uuid for uuid in found if uuid is not None) if None not in found else ()
-
-
-def attempt_id(run: Run, n: int) -> str:
-    """A name for one attempt that is unique on a host and fit for a container's name."""
-    return f"{run.campaign}.{run.run_id}.{n}"
