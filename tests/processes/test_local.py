@@ -99,7 +99,7 @@ class TestDeadShims:
         assert not processes_of(str(here.base / "r"))
 
     def test_what_left_the_session_is_found_though_all_who_knew_are_dead(self, here: LocalBench) -> None:
-        """Shim, keeper and supervisor killed together: the daemon of a trainer stayed for ever, beside the next attempt."""
+        """Shim, keeper and supervisor killed together: a trainer's daemon stayed for ever, beside the next attempt."""
         mark = f"1003.{os.getpid()}"
         start_command(here, "r", f"setsid -f sleep {mark}; sleep 1004")
         pid, target = shim_of(here, "r"), here.target("r")
