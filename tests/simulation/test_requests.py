@@ -4,6 +4,7 @@ import errno
 
 import pytest
 
+from overnight.model import requests as r
 from overnight.model.manifest import Refusal
 from overnight.model.policy import Policy
 from overnight.model.states import RunState
@@ -88,3 +89,15 @@ def test_revisions_wait_for_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(20):
         simulation.turn()
     assert written == [1] and not fails
+
+
+def test_a_cancel_of_what_has_ended_says_so() -> None:
+    """"being cancelled", said the answer, and the run stayed what it was."""
+    simulation = Simulation(1)
+    campaign = frozen(["a", "b"], Policy(), knobs={"seconds": 5})
+    simulation.ask(launch("q1", campaign))
+    assert {run.state for run in simulation.run(campaign).values()} == {RunState.SUCCEEDED}
+    simulation.ask(r.Cancel("q2", "ann", campaign.campaign, ("a",)))
+    simulation.turn()
+    answer = simulation.store.answer("q2")
+    assert answer is not None and not answer.ok and answer.message == "nothing to cancel: it has ended already"

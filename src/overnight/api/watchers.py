@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from overnight.api.errors import NotFound, Unreachable, in_words
+from overnight.api.errors import NotFound, Refused, Unreachable, in_words
 from overnight.api.places import Place, launch_root, place_of, places_to_look, root_name
 from overnight.api.shell import by
 from overnight.model.requests import StopSupervisor
@@ -24,8 +24,8 @@ def place(root: str | Path | None = None) -> Place:
         if len(found) == 1:
             return found[0]
         if found:
-            roots = ", ".join(str(known.root) for known in found[:5])
-            raise NotFound(f"there are {len(found)} roots: {roots}", "say which: --root DIR")
+            roots = ", ".join(str(known.root) for known in found[:5]) + (", …" if len(found) > 5 else "")
+            raise Refused(f"there are {len(found)} roots: {roots}", "say which: --root DIR")
     here = place_of(root_name(root))
     if not here.root.is_dir():
         raise NotFound(f"there is no root {here.root}", "overnight launch makes it, or name another: --root DIR")

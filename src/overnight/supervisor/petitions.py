@@ -312,6 +312,10 @@ class Petitions:
         words += ["no more scouts"] if campaign.hold is not None and not request.run_ids else []
         return r.Answer(True, "; ".join(words) or "nothing was paused or held", campaign=campaign.id)
 
+    def _state(self, ref: RunRef) -> RunState | None:
+        run = self._ledger.get(ref)
+        return None if run is None else run.state
+
     def _cause(self, ref: RunRef) -> str:
         run = self._ledger.get(ref)
         return "" if run is None else run.cause
@@ -319,7 +323,11 @@ class Petitions:
     def _cancel(self, request: r.Cancel, now: Moment) -> r.Answer:
         campaign = self._campaign(request.campaign)
         if request.run_ids:
-            refs = self._refs(campaign.id, request.run_ids)
+            named = self._refs(campaign.id, request.run_ids)
+            refs = [ref for ref in named if self._state(ref) not in ENDED]
+            if not refs:
+                what = "it has" if len(named) == 1 else "all of them have"
+                raise Refusal(f"nothing to cancel: {what} ended already", f"overnight status {campaign.id}")
         else:
             if campaign.state in OVER:
                 raise Refusal(
