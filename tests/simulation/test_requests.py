@@ -92,7 +92,7 @@ def test_revisions_wait_for_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_cancel_of_what_has_ended_says_so() -> None:
-    """"being cancelled", said the answer, and the run stayed what it was."""
+    """ "being cancelled", said the answer, and the run stayed what it was."""
     simulation = Simulation(1)
     campaign = frozen(["a", "b"], Policy(), knobs={"seconds": 5})
     simulation.ask(launch("q1", campaign))
