@@ -96,8 +96,8 @@ def learn(campaign: Campaign, lesson: Lesson) -> tuple[Campaign, str | None]:
             return replace(campaign, cancelling=words), words
 
 
-def _finished(campaign: Campaign, longest_quiet: float, longest_gap: float, seconds: float) -> Campaign:
-    quickest = seconds if campaign.quickest is None else min(campaign.quickest, seconds)
+def _finished(campaign: Campaign, longest_quiet: float, longest_gap: float, seconds: float | None) -> Campaign:
+    quickest = min((each for each in (campaign.quickest, seconds) if each is not None), default=None)
     known = campaign.longest_quiet, campaign.longest_gap, campaign.quickest
     if longest_quiet <= known[0] and longest_gap <= known[1] and quickest == known[2]:
         return campaign

@@ -1,6 +1,7 @@
 """The deadline: the host is taken away then (a scheduler's job ends, somebody else has it from 08:00 on)."""
 
 from overnight.model.campaign import Campaign
+from overnight.model.run import Run
 from overnight.model.time import Moment
 
 CAUSE = "deadline"  # why runs are held that it kept from starting or ended
@@ -30,8 +31,8 @@ def reached(campaign: Campaign, now: Moment) -> bool:
 def too_short(campaign: Campaign, now: Moment) -> str:
     """Why nothing may start any more, as a sentence; empty: it may.
 
-    A run without checkpoints that cannot be done in time is work thrown away; its quickest sibling says what doing
-    it takes at least. With checkpoints any start is worth its time.
+    What would be thrown away at the deadline is not begun: its quickest sibling says how long it takes at least to have
+    something to keep.
     """
     left = seconds_left(campaign, now)
     if left is None:
@@ -40,9 +41,19 @@ def too_short(campaign: Campaign, now: Moment) -> str:
     if usable <= 0:
         return "the deadline has come: the host is being taken away"
     quickest = campaign.quickest
-    if campaign.policy.checkpoint.path is None and quickest is not None and quickest > usable:
-        return f"{usable:.0f} s are left before the deadline, and the quickest run took {quickest:.0f} s"
+    if quickest is not None and quickest > usable:
+        what = "took" if campaign.policy.checkpoint.path is None else "had its first checkpoint after"
+        return f"{usable:.0f} s are left before the deadline, and the quickest run {what} {quickest:.0f} s"
     return ""
+
+
+def kept_after(run: Run, campaign: Campaign) -> float | None:
+    """Seconds of running until a run that succeeded had something to keep: its first checkpoint, without checkpoints
+    its result. None: nobody saw it."""
+    if campaign.policy.checkpoint.path is None:
+        return run.ran_seconds
+    saved = [a.vitals.first_saved for a in run.attempts if a.epoch == run.epoch and a.vitals.first_saved is not None]
+    return min(saved, default=None)
 
 
 def next_check(campaign: Campaign, now: Moment) -> float | None:
@@ -51,6 +62,5 @@ def next_check(campaign: Campaign, now: Moment) -> float | None:
     if left is None:
         return None
     usable = left - margin_seconds(campaign)
-    quickest = campaign.quickest if campaign.policy.checkpoint.path is None else None
-    times = [usable, *([usable - quickest] if quickest is not None else [])]
+    times = [usable, *([usable - campaign.quickest] if campaign.quickest is not None else [])]
     return min((seconds for seconds in times if seconds > 0), default=0.0)

@@ -96,7 +96,9 @@ def _succeeded(run: Run, campaign: Campaign, attempt: Attempt, at: Moment) -> Ve
     budget, _ = retry.spend(run, attempt, attempt.ended or attempt.planned)
     run = replace(run, failure=None, budget=budget)
     words = "succeeded" if retry.tries(run) == 1 else f"succeeded on attempt {attempt.n}"
-    lessons: list[Lesson] = [Finished(attempt.vitals.longest_quiet, attempt.vitals.longest_gap, run.ran_seconds)]
+    lessons: list[Lesson] = [
+        Finished(attempt.vitals.longest_quiet, attempt.vitals.longest_gap, deadline.kept_after(run, campaign))
+    ]
     if campaign.causes:
         shown = (causes.key_of(a.classification) for a in run.attempts if a.classification is not None)
         keys = tuple(dict.fromkeys(key for key in shown if key is not None))

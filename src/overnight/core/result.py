@@ -13,12 +13,12 @@ class QuietPhase(Struct, frozen=True):
 
 
 class Finished(Struct, frozen=True):
-    """Lesson: a run succeeded; its gaps (seconds) bound what its siblings may show, its `seconds` of running what
-    they may take."""
+    """Lesson: a run succeeded; its gaps (seconds) bound what its siblings may show, its `seconds` of running until
+    it had something to keep what they may take."""
 
     longest_quiet: float
     longest_gap: float
-    seconds: float
+    seconds: float | None
 
 
 class Failed(Struct, frozen=True):

@@ -71,6 +71,7 @@ class Vitals(Struct, frozen=True):
     longest_gap: float = 0.0  # longest gap between advances
     rate: float | None = None  # steps a second, smoothed
     seconds: float = 0.0  # of running, at the last look
+    first_saved: float | None = None  # when its first checkpoint was seen to be written
 
 
 class Attempt(Struct, frozen=True):

@@ -101,6 +101,8 @@ class Watch:
             rate = self._rate(look.mark, running) if timed and moved else None
             vitals = marked(vitals, look, look.mark, rate)
             self.marked_at = running if moved else self.marked_at
+        if look.saved and vitals.first_saved is None:
+            vitals = replace(vitals, first_saved=running)
         if moved or (timed and (look.saved or look.worked)):
             vitals = _advance(vitals, running, moved or look.saved)
         elif not vitals.started_moving and not vitals.marked and vitals.lines >= TENTH_LINE:

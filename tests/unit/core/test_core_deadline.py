@@ -65,8 +65,10 @@ def test_nothing_starts_that_could_not_be_kept() -> None:
     assert deadline.too_short(campaign, at(1299)) == ""
     assert "2000 s" in deadline.too_short(campaign, at(1301))
     assert deadline.next_check(campaign, at(0)) == 1300.0
-    kept = replace(campaign, policy=Policy(checkpoint=Checkpoint("{out_dir}/c.pt")))
+    kept = replace(campaign, policy=Policy(checkpoint=Checkpoint("{out_dir}/c.pt")), quickest=None)
     assert deadline.too_short(kept, at(3299)) == ""
+    seen = replace(kept, quickest=600.0)  # a sibling had its first checkpoint after ten minutes
+    assert deadline.too_short(seen, at(2699)) == "" and "first checkpoint" in deadline.too_short(seen, at(2701))
     assert not deadline.reached(kept, at(3299)) and deadline.reached(kept, at(3300))
     assert deadline.too_short(kept, at(3300)) != ""
 
@@ -93,3 +95,15 @@ def test_the_quickest_success_is_remembered() -> None:
     tale.end(code=0, seconds=30.0)
     tale.verify("none")
     assert tale.campaign.quickest == 80.0
+
+
+def test_with_checkpoints_the_first_one_counts() -> None:
+    """A run of a day that saves each half hour is worth starting three hours before the end."""
+    tale = Tale(Policy(checkpoint=Checkpoint("{out_dir}/c.pt")))
+    tale.begin()
+    tale.end(code=0, seconds=9000.0)
+    tale.verify("none", Vitals(first_saved=1800.0))
+    assert tale.campaign.quickest == 1800.0
+    unseen = Tale(Policy(checkpoint=Checkpoint("{out_dir}/c.pt")))
+    unseen.succeed()
+    assert unseen.campaign.quickest is None
