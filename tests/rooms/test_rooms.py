@@ -1,6 +1,7 @@
 """The layout is the architecture: who may import whom, and the house rules that a machine can check."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -207,3 +208,20 @@ def test_no_test_is_skipped() -> None:
         if mark in path.read_text(encoding="utf-8")
     ]
     assert wrong == []
+
+
+def test_the_tree_names_the_files_of_the_supervisor() -> None:
+    """Its paragraph in ARCHITECTURE.md spoke of twelve files when there were thirty, and of one that was gone."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    paragraph = text.partition("Within `supervisor/`:")[2].partition("## Glossary")[0]
+    named = set(re.findall(r"`([a-z_]+)`", paragraph))
+    assert named == {path.stem for path in (SOURCE / "supervisor").glob("*.py") if not path.stem.startswith("__")}
+
+
+@pytest.mark.parametrize(
+    "page", [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda path: path.name
+)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    """A page was renamed, and the three that spoke of it went on doing so."""
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        assert "://" in target or (page.parent / target).exists(), target
