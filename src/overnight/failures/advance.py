@@ -11,6 +11,7 @@ _LOOK_BACK_BYTES = 24 << 20  # stacks of many ranks may follow the last step; mo
 _ENOUGH = 3  # growing numbers after a failure: it was survived (ranks that wait for a dead one print one more at most)
 _END_LINES = 12
 _BAR = re.compile(rb"/\d{1,9} {0,3}\[")
+_FULL = re.compile(rb"\D?(\d{1,9})/\1 {0,3}\[")
 _IT = re.compile(rb"its?[\"']?[ \t]{0,3}[:=#\[]?[ \t]{0,6}\d")
 
 
@@ -68,4 +69,16 @@ def last_lines(source: Source, after: int, count: int = _END_LINES) -> list[str]
 def ended_well(source: Source, after: int) -> bool:
     """Whether the lines after a failure are those of a program that went on and did its work."""
     lines = last_lines(source, after)
-    return any(shows_completion(line) or PROGRESS.search(line.encode()) for line in lines)
+    return any(map(shows_completion, lines)) or _goes_on(lines)
+
+
+def _goes_on(lines: list[str]) -> bool:
+    """Whether numbers grow, or a bar is full. One alone is a bar that is drawn once more as the program ends."""
+    reached: dict[int, set[float]] = {}
+    for line in lines:
+        for match in PROGRESS.finditer(line.encode()):
+            if _FULL.match(match[0].strip()):
+                return True
+            kind = match.lastindex or 0
+            reached.setdefault(kind, set()).add(float(match[kind]))
+    return any(len(numbers) > 1 for numbers in reached.values())
