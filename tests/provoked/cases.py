@@ -40,6 +40,12 @@ def own_mount(options: str, where: str, command: str) -> str:
     return f"unshare --map-root-user --mount sh -c {shlex.quote(script)} {where} {command}"
 
 
+def behind(command: str) -> str:
+    """`command` under a runner of no known form, which puts its own words before every line."""
+    script = f"set -o pipefail; {command} 2>&1 | sed -u 's/^/pool 17 > /'"
+    return f"bash -c {shlex.quote(script)}"
+
+
 RANKS = [
     Case(
         "rank-raises",
@@ -53,6 +59,8 @@ RANKS = [
     Case("rank-silent", torchrun("ranks.py raises-silently", "--redirects=3"), "code", "ValueError: label 11 is not"),
     Case("rank-killed", torchrun("ranks.py killed"), "unknown", "exitcode: -9", "first-worker-killed"),
     Case("rank-segfaults", torchrun("ranks.py segfaults"), "crash", "egmentation fault"),
+    Case("rank-aborts", torchrun("ranks.py aborts"), "crash", "exitcode: -6", "first-worker-aborted"),
+    Case("rank-behind-words", behind(torchrun("ranks.py raises")), "code", "ValueError: label 11 is not"),
     Case("rank-hangs", torchrun("ranks.py hangs"), "nccl.timeout", "Timed out waiting", "nccl-timeout"),
     Case("rank-leaves", torchrun("ranks.py leaves"), "nccl.error", "by peer", "transport-closed"),
     Case("ranks-unequal", torchrun("absent.py"), "config", "can't open file"),
@@ -82,6 +90,7 @@ TRAINING = [
 
 CHECKPOINTS = [
     Case("ckpt-truncated", "python programs/checkpoints.py truncated {out_dir}", "data.corrupt", "PytorchStreamReader"),
+    Case("ckpt-begun", "python programs/checkpoints.py begun {out_dir}", "data.corrupt", "Invalid argument"),
     Case("ckpt-overwritten", "python programs/checkpoints.py overwritten {out_dir}", "data.corrupt"),
     Case("ckpt-garbage", "python programs/checkpoints.py garbage {out_dir}", "data.corrupt", "Unsupported operand"),
     Case("ckpt-empty", "python programs/checkpoints.py empty {out_dir}", "data.corrupt", "EOFError"),

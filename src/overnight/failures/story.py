@@ -30,6 +30,7 @@ _EXCEPTION_LINE = re.compile(r"^(?:[a-z_]\w*\.)*[A-Z]\w*(?:Error|Exception)(?:: 
 LAUNCHER = "child-failed"  # the rule of a launcher's word for a worker that failed
 SHELL = "command-missing"  # the rule of what a shell or an interpreter does not find
 LATE_STORE = "store-lost-late"  # what a rendezvous' failure is once steps were made
+REGISTERING = "jax-never-met"  # happens at the start alone, whatever was printed before
 UNNAMED = "python-exception"  # the rule of an exception that no other rule knows
 
 
@@ -63,7 +64,9 @@ def _hush_shell(events: list[Event]) -> None:
 
 def _in_its_time(source: Source, event: Event, rules: RuleSet) -> Event:
     """Workers that made steps together have met: a store that is lost later was lost with somebody."""
-    if event.rule.own or event.rule.cls != "rendezvous" or event.rule.role != "root" or _TAKEN.search(event.text):
+    if event.rule.own or event.rule.cls != "rendezvous" or event.rule.role != "root":
+        return event
+    if event.rule.name == REGISTERING or _TAKEN.search(event.text):
         return event
     if was_advancing(source, event.offset):
         event.rule = rules.by_name[LATE_STORE]

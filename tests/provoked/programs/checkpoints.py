@@ -24,6 +24,9 @@ print(f"saved {path.stat().st_size} bytes", flush=True)
 if fault == "truncated":
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size // 2)
+if fault == "begun":
+    with path.open("r+b") as file:
+        file.truncate(9000)
 if fault == "overwritten":
     path.write_bytes(b"\0" * path.stat().st_size)
 if fault == "garbage":

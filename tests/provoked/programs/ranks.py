@@ -26,6 +26,8 @@ def fail(fault: str) -> None:
         signal.pause()
     if fault == "leaves":
         os._exit(0)
+    if fault == "aborts":
+        os.abort()
     if fault == "segfaults":
         ctypes.string_at(0)
 
