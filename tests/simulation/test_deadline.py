@@ -3,7 +3,7 @@
 from overnight.model.codec import replace
 from overnight.model.manifest import Frozen
 from overnight.model.policy import Checkpoint, CodeIdentity, Limits, Policy, Resources
-from overnight.model.requests import Amend, Resume
+from overnight.model.requests import Amend, Cancel, Resume
 from overnight.model.run import Run
 from overnight.model.states import CampaignState, RunState
 from overnight.testing.simulator import Faults, Simulation
@@ -67,3 +67,28 @@ def test_with_checkpoints_the_last_minutes_are_used_and_saved() -> None:
     longer = replace(campaign.policy, limits=replace(policy.limits, deadline="6h"))
     simulation.ask(Amend("amend", "ann@host", campaign.campaign, CodeIdentity("code-1", 1), longer))
     assert states(goes_on(simulation, campaign)) == {"succeeded": 6}
+
+
+def test_a_deadline_that_is_too_near_at_launch_holds_all_at_once() -> None:
+    """Launched four minutes before the machine was taken: the runs fell out of the queue in the turn that added them,
+    and were `pending` for ever, neither held nor started; whoever had said `--wait` waited."""
+    campaign = frozen(["a", "b"], replace(POLICY, limits=Limits(deadline="4m")), knobs={"seconds": 5})
+    simulation = Simulation(1)
+    simulation.ask(launch("launch", campaign))
+    for _ in range(5):
+        simulation.turn()
+    assert simulation.store.campaigns()[0].counts == {"held": 2}
+    simulation.clock.advance(HOUR)
+    amended = replace(campaign.policy, limits=Limits(deadline="4h"))
+    simulation.ask(Amend("more", "ann@host", campaign.campaign, CodeIdentity("code-1", 1), policy=amended, shell=SHELL))
+    assert states(goes_on(simulation, campaign)) == {"succeeded": 2}
+
+
+def test_a_cancel_in_the_turn_that_adds_the_rows_reaches_them() -> None:
+    """Two people at once: the one added rows, the other cancelled, and the new rows were `pending` for ever."""
+    campaign = frozen(["a", "b"], Policy(), knobs={"seconds": 50})
+    simulation = Simulation(1)
+    simulation.ask(launch("launch", campaign))
+    simulation.ask(Cancel("cancel", "bob@host", campaign.campaign))
+    runs = simulation.run(campaign)
+    assert states(runs) == {"cancelled": 2}

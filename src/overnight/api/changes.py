@@ -75,7 +75,7 @@ def amend(
     )
     details = [*answer.details, *amendment.changes, *amendment.warnings]
     if amendment.added:
-        details.append(f"{len(amendment.added)} runs added")
+        details.append(f"{len(amendment.added)} run{'s' if len(amendment.added) > 1 else ''} added")
     return replace(answer, details=tuple(details))
 
 

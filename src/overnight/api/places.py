@@ -112,7 +112,7 @@ def _roots(root: "str | Path | None") -> Iterator[str]:
 
 
 def find(campaign: str, root: "str | Path | None" = None) -> tuple[Place, str]:
-    """The place and full ID of the campaign named by ID, unique prefix or folder. Raises `NotFound`."""
+    """The place and full ID of the campaign named by ID, name, unique prefix or folder. Raises `NotFound`."""
     if not campaign:
         raise NotFound("no campaign was named", "overnight status lists them")
     folder = _as_folder(campaign)
@@ -120,7 +120,9 @@ def find(campaign: str, root: "str | Path | None" = None) -> tuple[Place, str]:
         root, campaign = os.path.dirname(os.path.dirname(folder)), os.path.basename(folder)
 
     def matching(place: Place, store: "ReadStore") -> list[str]:
-        return sorted(name for name in store.campaign_ids() if name.startswith(campaign))
+        names = sorted(name for name in store.campaign_ids() if name.startswith(campaign))
+        named = [name for name in names if name.rpartition("-")[0] == campaign]
+        return named if len(named) == 1 and campaign not in names else names
 
     for place, names in _asked(root, matching):
         if campaign in names or len(names) == 1:

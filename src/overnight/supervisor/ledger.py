@@ -114,7 +114,12 @@ class Ledger:
         return len(self._queues.get(campaign, ()))
 
     def next_queued(self, campaign: str) -> tuple[RunRef, Run] | None:
-        """Take the next pending run out of the queue; the caller plans it or puts it back with `requeue`."""
+        """Take the next pending run out of the queue; the caller plans it or puts it back with `requeue`.
+
+        None while rows of the campaign wait for this turn's commit: the store cannot say yet what they are.
+        """
+        if campaign in self.batch.added:
+            return None
         queue = self._queues.get(campaign)
         while queue:
             _, position = heapq.heappop(queue)

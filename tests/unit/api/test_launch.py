@@ -173,6 +173,7 @@ def test_an_ambiguous_prefix_names_the_candidates(standin: StandIn) -> None:
     assert one.id in str(missing.value)
     assert two.id in str(missing.value)
     assert find("bath")[1] == two.id
+    assert find("bat")[1] == one.id, "a whole name is no mere beginning of another"
 
 
 def test_the_root_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
