@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def open(campaign: str, root: "str | Path | None" = None) -> "Campaign":
-    """The campaign of that name: an ID, any unique prefix of one, or its folder.
+    """The campaign of that name: an ID, a name or any unique prefix of one, or its folder.
 
     Raises `NotFound` if there is none, or several.
     """

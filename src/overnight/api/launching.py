@@ -172,7 +172,7 @@ def start(prepared: Prepared, *, fresh: bool = False, env: Mapping[str, str] | N
         place,
         known=not answer.created,
         words=answer.message,
-        warnings=[*warnings, *dropped, *_of_logout(place, env), *answer.details],
+        warnings=[*warnings, *dropped, *_of_logout(place, env), *_of_own_config(), *answer.details],
     )
 
 
@@ -184,6 +184,18 @@ def _of_logout(place: Place, env: Mapping[str, str] | None) -> list[str]:
     if (place.state / KEEPER_STAY).exists() or not logout_kills(os.environ if env is None else env, user()):
         return []
     return ["when you log out, systemd ends what you started: overnight supervisor install keeps it (see doctor)"]
+
+
+def _of_own_config() -> list[str]:
+    """One line where nobody would be told of anything, though somebody was meant to be."""
+    from overnight.manifest.own_config import own_config_path, read_own_config
+    from overnight.model.manifest import Refusal
+
+    try:
+        read_own_config(own_config_path(os.environ))
+    except Refusal as refusal:
+        return [f"nobody may be told of anything: {refusal.message}{f' ({refusal.hint})' if refusal.hint else ''}"]
+    return []
 
 
 def _campaign_file(

@@ -57,7 +57,7 @@ CLASSES: dict[str, FailureClass] = _table(
     _C("data.corrupt", "data are there but unreadable", _R.ONCE,
        remedy="fetch or rebuild the file named, then retry"),
     _C("disk.full", "no space, inodes or quota left", _R.NEVER, shareable=True,
-       remedy="free space on the volume named, then retry"),
+       remedy="free space on the volume named, or raise the limit named, then retry"),
     _C("disk.io", "stale handle, I/O error or read-only file system", _R.OUTAGE,
        remedy="check the volume named"),
     _C("gpu.hardware", "the GPU itself failed", _R.ELSEWHERE,

@@ -176,6 +176,19 @@ def test_an_ambiguous_prefix_names_the_candidates(standin: StandIn) -> None:
     assert find("bat")[1] == one.id, "a whole name is no mere beginning of another"
 
 
+def test_a_fault_in_the_own_configuration_is_said_at_launch(
+    standin: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A misspelt key in [notify]: the night went wrong, and nobody was told of it."""
+    mine = tmp_path / "mine.toml"
+    monkeypatch.setenv("OVERNIGHT_CONFIG", str(mine))
+    mine.write_text('[notify]\ncomand = "mail me"\n')
+    warnings = overnight.launch(runs=sweep(), command=COMMAND, name="told").warnings
+    assert any("notify.comand is not known" in each and "command" in each for each in warnings)
+    mine.write_text('[notify]\ncommand = "mail me"\n')
+    assert not any("told" in each for each in overnight.launch(runs=sweep(), command=COMMAND, name="fine").warnings)
+
+
 def test_the_root_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Guards against a launch that ignores $OVERNIGHT_ROOT; --root wins over it."""
     monkeypatch.setenv("OVERNIGHT_ROOT", str(tmp_path / "r"))
