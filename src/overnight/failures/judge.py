@@ -12,7 +12,7 @@ from overnight.failures.outcome import Outcome
 from overnight.failures.rules import FATAL, SAID, RuleSet, load_rules
 from overnight.failures.scan import Event
 from overnight.failures.source import Source
-from overnight.failures.story import gather
+from overnight.failures.story import SHELL, gather
 from overnight.model.classes import Classification, Evidence
 from overnight.model.codec import Struct, replace
 from overnight.model.room import LOW_BYTES, LOW_INODES
@@ -161,6 +161,8 @@ def _root(case: _Case) -> Event | None:
         first = _mistake_after(first, fatal) or first
     if first is not None and first.rule.cls == "code" and not first.rule.own:
         first = _better_than_code(first, case)
+    if first is not None and first.rule.name == SHELL:
+        first = _went_on(first, fatal)
     if first is not None and first.rule.cls in ("network", "auth") and first.strength < FATAL:
         first = _tracker_after(first, fatal) or first
     if authorities:
@@ -179,6 +181,14 @@ def _mistake_after(mention: Event, fatal: list[Event]) -> Event | None:
     later = (event for event in fatal if event.order > mention.order and event.strength == FATAL)
     ended = min(later, key=_order, default=None)
     return ended if ended is not None and ended.rule.cls == "code" and _OWN_MISTAKE.match(ended.text) else None
+
+
+def _went_on(missed: Event, fatal: list[Event]) -> Event:
+    """What the program raised, where its script went on after the shell had missed something: unless that may be
+    why, as with a module that is not there."""
+    raised = [event for event in fatal if event.raised and event.order > missed.order and event.rule.cls != "import"]
+    known = [event for event in raised if event.rule.cls != "code" or _OWN_MISTAKE.match(event.text)]
+    return min(known, key=_order, default=missed)
 
 
 def _why_not_saved(save: Event, case: _Case) -> Event:
@@ -245,11 +255,10 @@ def _last_resort(case: _Case) -> Event | None:
     raised = [event for event in case.alive if event.raised and event.rule.role == "root"]
     if raised:
         return raised[-1]
-    last = [event for event in case.survived if event.rule.role == "root" and event.strength >= SAID]
+    last = [event for event in case.survived if event.rule.role == "root" and event.strength == FATAL]
     if not last or case.consequences():
         return None
-    strongest = max(event.strength for event in last)
-    return [event for event in last if event.strength == strongest][-1]
+    return last[-1]
 
 
 def _looks_healthy(source: Source, case: _Case) -> bool:

@@ -125,6 +125,7 @@ def parse(source: Source, offset: int) -> Traceback:
     ]
     frames: list[str] = []
     framed, after, bare, bares, outer = False, 0, 0, False, -1
+    closed = False  # a box around the frames
     while at < len(raw):
         stop = _end_of_line(raw, at)
         line = own_words(source, raw[at:stop])
@@ -141,6 +142,9 @@ def parse(source: Source, offset: int) -> Traceback:
             if found is None and before.strip() and text:
                 break
             text = text[found.end() :] if found else text
+        if closed and parsed.exception_at < 0:
+            text = text.strip()  # below a box the exception stands where the box began
+        closed = closed or text.lstrip().startswith("╰")
         bared = bares  # a line of source below a place that lost its indentation
         bares = text.startswith('File "')
         if _is_frame(text) or (bared and parsed.exception_at < 0):
