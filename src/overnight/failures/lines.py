@@ -34,7 +34,8 @@ _PREFIXES = re.compile(
   | \[\d\d:\d\d:\d\d(?:[.,]\d+)?\]:?[ ]
   | (?![^\[]{0,80}(?i:warn))[^\[\]]{1,80}?(?=\[(?:rank|default)\d{1,5}\]:)       # a host or a logger before it
   | [\w.-]{1,40}[ ]>>[ ]                                                          # pods of some platforms
-  | (?!python|step|iter|epoch|bash|[\w.]{1,120}(?:Error|Exception|Warning):)[a-z][a-z-]{0,30}\d{1,4}(?:\.[\w.-]{1,40})?:[ ](?=[ ]|\S)     # pdsh: the host
+  | (?!python|step|iter|epoch|bash|[\w.]{1,120}(?:Error|Exception|Warning):)
+    [a-z][a-z-]{0,30}\d{1,4}(?:\.[\w.-]{1,40})?:[ ](?=[ ]|\S) # pdsh: the host
   | \[1?\d{0,2}[/-]\d\d[/-]\d\d[ ]\d\d:\d\d:\d\d(?:[.,]\d+)?\][ ]
   | [IWEF]\d{4}[ ]\d\d:\d\d:\d\d\.\d{3,9}[ ]+\d+[ ]\S{1,120}?:\d+\][ ]?(?:\[[^\]]{1,60}\][ ])?   # glog
     """,
