@@ -315,7 +315,7 @@ def _check_room(folder: Path, manifest_bytes: int) -> None:
     hint = "free some space there, or choose another place with --root (and OVERNIGHT_STATE); nothing was written"
     if room.f_bavail * room.f_frsize < needed:
         free = room.f_bavail * room.f_frsize // 1024
-        raise Refused(f"{full}: {free:,} KiB are free, {needed // 1024:,} are needed to begin", hint)
+        raise Refused(f"{full}: {free:,} KiB are free, {-(-needed // 1024):,} are needed to begin", hint)
     if room.f_files and room.f_favail < _LEAST_INODES:
         raise Refused(f"{full}: {room.f_favail} inodes are free", hint)
     probe = existing / f".overnight-probe-{os.getpid()}"
