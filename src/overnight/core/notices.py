@@ -4,20 +4,18 @@ from collections.abc import Iterable, Mapping
 
 from overnight.core.causes import what
 from overnight.model.campaign import Campaign
-from overnight.model.classes import CLASSES
+from overnight.model.classes import CLASSES, LOOK_FIRST
 from overnight.model.effects import QuarantineSlot
 from overnight.model.notices import Notice, NoticeKind, NoticeText, Telling, Untelling
-from overnight.model.run import Run
+from overnight.model.run import LOST_SECONDS, Run
 from overnight.model.states import OVER, AttemptState, CampaignState, RunState
 
 GATHER_SECONDS = 30.0  # failures of one cause within this become one notice; the end of the campaign swallows it
-LOST_SECONDS = 30 * 60.0  # an attempt lost for longer needs a person
 TITLE_CHARACTERS = 50
 BODY_CHARACTERS = 240
 
 # What a campaign's end says itself, or makes void.
 _ITS_OWN = ("failed:*", "held:*", "lost", "campaign-held", "cause:*", "scouts", "code")
-LOOK_FIRST = frozenset({"unknown", "crash", "numeric", "gate.failed"})  # the remedy is to look
 
 Word = Telling | Untelling
 

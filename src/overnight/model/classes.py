@@ -110,6 +110,7 @@ CLASSES: dict[str, FailureClass] = _table(
 )  # fmt: skip
 
 FREE_RETRIES = 10  # `free` classes, per run and epoch
+LOOK_FIRST = frozenset({"unknown", "crash", "numeric", "gate.failed"})  # the remedy is to look
 ATTEMPT_CEILING = 20  # attempts of any kind, per run and epoch
 
 

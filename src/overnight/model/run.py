@@ -27,6 +27,9 @@ class Process(Struct, frozen=True):
     start_ticks: int
 
 
+LOST_SECONDS = 30 * 60.0  # an attempt lost for longer needs a person
+
+
 class ExitRecord(Struct, frozen=True):
     """How a command ended, as the shim wrote it. `raw` is the wait status, so exit 137 and SIGKILL differ."""
 

@@ -13,7 +13,7 @@ from overnight.model.codec import Struct
 
 TAIL_BYTES = 2000
 TOKEN = "OVERNIGHT_NOTICE_TOKEN"  # in the environment of all that it starts, however it is detached
-_ROUNDS = 5
+_ROUND_SECONDS = 0.01
 _REAP_SECONDS = 5.0
 
 
@@ -86,13 +86,12 @@ def _end(process: subprocess.Popen[bytes], token: str) -> None:
     with contextlib.suppress(OSError):  # not reaped yet, so the number is still its group's
         os.killpg(process.pid, signal.SIGKILL)
     mark = f"{TOKEN}={token}".encode()
-    for _ in range(_ROUNDS):
-        left = _marked(mark)
+    until = time.monotonic() + _REAP_SECONDS  # what is killed takes a moment to be gone, on a busy machine a long one
+    while (left := _marked(mark)) and time.monotonic() < until:
         for pid in left:
             with contextlib.suppress(OSError):
                 _kill(pid, mark)
-        if not left:
-            break
+        time.sleep(_ROUND_SECONDS)
     if process.stdout is not None:
         process.stdout.close()
     with contextlib.suppress(subprocess.TimeoutExpired):  # state D: nobody waits for that

@@ -1,7 +1,6 @@
 """What several runs have in common, for people: held causes, judgements that wait, scouts; and whether anything of a
 campaign can still move without a person."""
 
-from overnight.core.causes import PROOF, what
 from overnight.model.campaign import Campaign, Cause
 from overnight.model.classes import CLASSES
 from overnight.model.reports import CauseReport, Need, ScoutsReport
@@ -75,6 +74,8 @@ def _of_cause(campaign: Campaign, cause: Cause, at: Moment) -> Need:
     runs = f"{count(cause.size, 'run')} {'is' if cause.size == 1 else 'are'}"
     remedy = sentence(CLASSES[cause.name].remedy.removesuffix(", then retry"))
     command = f"overnight resume {campaign.id}"
+    from overnight.core.causes import PROOF, what  # only where there is one: `status` is to be instant
+
     subject = what(cause.name, cause.about)
     message = cause.message.rstrip(".")
     if cause.freed:

@@ -4,10 +4,10 @@ import os
 import time
 
 from overnight.artifacts.holder import boot_id
-from overnight.core.notices import LOOK_FIRST, LOST_SECONDS
 from overnight.model.campaign import Campaign
-from overnight.model.classes import CLASSES
+from overnight.model.classes import CLASSES, LOOK_FIRST
 from overnight.model.reports import Need, SupervisorReport
+from overnight.model.run import LOST_SECONDS
 from overnight.model.states import ENDED, RunState
 from overnight.model.time import Moment, elapsed
 from overnight.ports import RunRef
