@@ -20,7 +20,7 @@ echo ended $1 >> told
 def measure(series: Series, *, quick: bool) -> list[Line]:
     """Row 5 of the budgets. The deaths come after 0 to 12 turns of each supervisor: before, in and after work."""
     kills, slots = (10, 4) if quick else (1000, 4)
-    runs = 8 * kills
+    runs = 4 * kills
     with standing() as ground:
         (ground.work / "counted.sh").write_text(COUNTED)
         campaign = ground.launch("--slots", slots, "--runs", ground.rows(runs), "--", "sh", "counted.sh", "{n}")
@@ -28,6 +28,7 @@ def measure(series: Series, *, quick: bool) -> list[Line]:
             series.note(RECOVERY, [seconds_to_recover(ground, turns=(0, 1, 2, 5, 12)[n % 5])], "s")
         if ground.record(campaign).get("ended") is not None:
             raise SystemExit("the campaign was over before the last kill")
+        ground.overnight("amend", campaign, "--set", "resources.slots=100", "--json")  # what is left is done sooner
         record = ground.until_ended(campaign)
         _count(ground, series, runs, record["counts"])
         series.note("kills", [float(kills)], "times")
