@@ -9,7 +9,7 @@ from overnight.failures import elastic, known
 from overnight.failures.about import about
 from overnight.failures.advance import ended_well, last_lines, last_survived
 from overnight.failures.outcome import Outcome
-from overnight.failures.rules import FATAL, SAID, RuleSet, load_rules
+from overnight.failures.rules import FATAL, HINT, SAID, RuleSet, load_rules
 from overnight.failures.scan import Event
 from overnight.failures.source import Source
 from overnight.failures.story import SHELL, gather
@@ -37,6 +37,8 @@ _OWN_MISTAKE = re.compile(
 )
 _ERROR_LEVEL = re.compile(r".{0,80}\b(?:ERROR|CRITICAL|FATAL)\b|[Ee]rror\b")
 TOLD_TO_END = "agent-told-to-end"  # the rule of a launcher's word for a signal that it was sent
+_LOG = 1e15  # further than any log is long: the order of events runs through one log after the other
+_END_BYTES = 8192  # of a worker's log, where it tells why it went
 _CLOSE_BYTES = 20_000  # what is told of one failure stands within this
 
 
@@ -98,10 +100,14 @@ class _Case:
     def __init__(self, sources: Sequence[tuple[str | None, Source]], rules: RuleSet) -> None:
         self.alive: list[Event] = []
         self.survived: list[Event] = []
+        told = [_end_of(source) for _, source in sources[1:]]
         for place, (name, source) in enumerate(sources):
             border = last_survived(source)
             for event in gather(source, rules):
-                event.file, event.order = name, place * 1e15 + event.offset
+                event.file, event.order = name, place * _LOG + event.offset
+                if event.rule.launcher and place == 0 and told:
+                    event.order = len(sources) * _LOG + event.offset
+                    event.strength = event.strength if all(map(event.rule.fits, told)) else HINT
                 (self.survived if event.offset < border else self.alive).append(event)
 
     def roots(self, strength: int) -> list[Event]:
@@ -112,6 +118,10 @@ class _Case:
 
     def consequences(self) -> list[Event]:
         return [event for event in self.alive if event.rule.role == "consequence"]
+
+
+def _end_of(source: Source) -> str:
+    return source.read_at(max(0, source.size - _END_BYTES), _END_BYTES).decode("utf-8", "replace")
 
 
 def _judge(

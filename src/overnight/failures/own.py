@@ -51,6 +51,7 @@ ALLOWED = tuple(name for name in CLASSES if name not in NOT_FROM_LOGS)
 
 KEYS = (
     "class", "find", "role", "pattern", "unless", "near", "away", "strength", "weight", "message", "authority", "hardy",
+    "launcher",
 )  # fmt: skip
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PATTERN_KEYS = ("pattern", "unless", "near", "away")

@@ -39,6 +39,7 @@ class Written(Struct, frozen=True, forbid_unknown_fields=True, rename={"cls": "c
     message: str = ""
     authority: bool = False
     hardy: bool = False
+    launcher: bool = False
 
 
 class Rule:
@@ -50,12 +51,13 @@ class Rule:
 
     `role`: root, consequence, or fallback (a root that yields to any informative consequence). `strength`:
     fatal (proves an end by itself), said, or hint (never decides alone). `authority`: a scheduler's or kernel's
-    stated reason. `hardy`: words like "retrying" in the line do not weaken it. `own`: a person brought it.
+    stated reason. `hardy`: words like "retrying" in the line do not weaken it. `launcher`: what a launcher says of a
+    worker's end: where the workers' own logs are there, it comes after all that they say. `own`: a person brought it.
     """
 
     __slots__ = (
-        "_away", "_near", "_pattern", "_unless", "authority", "cls", "find", "hardy", "message", "name", "own", "role",
-        "source", "strength", "weight", "written",
+        "_away", "_near", "_pattern", "_unless", "authority", "cls", "find", "hardy", "launcher", "message", "name",
+        "own", "role", "source", "strength", "weight", "written",
     )  # fmt: skip
 
     def __init__(self, name: str, source: str, written: Written, own: bool = False) -> None:
@@ -64,7 +66,8 @@ class Rule:
         self.weight = written.weight + (OWN_WEIGHT if own else 0)
         self.find = tuple(literal.encode() for literal in written.find)
         self.strength = STRENGTHS.get(written.strength, SAID)
-        self.message, self.authority, self.hardy = written.message, written.authority, written.hardy
+        self.message, self.authority = written.message, written.authority
+        self.hardy, self.launcher = written.hardy, written.launcher
         self._pattern: re.Pattern[str] | None = None
         self._unless: re.Pattern[str] | None = None
         self._near: re.Pattern[str] | None = None

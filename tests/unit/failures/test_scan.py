@@ -182,3 +182,39 @@ def test_further_logs_are_looked_at_and_named(tmp_path: Path) -> None:
     assert found.name == "oom.gpu"
     assert found.evidence is not None
     assert (found.evidence.file, found.evidence.line) == ("rank3", 2)
+
+
+ABORTED = (
+    b"E1125 20:37:54.767000 60 api.py:1002] failed (exitcode: -6) local_rank: 1 (pid: 61) of binary: /venv/bin/python\n"
+)
+LOST = b"""[rank0]: Traceback (most recent call last):
+[rank0]:   File "/work/ranks.py", line 44, in main
+[rank0]:     loss.backward()
+[rank0]: RuntimeError: [/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:5
+"""
+RAISED = b"""[rank1]: Traceback (most recent call last):
+[rank1]:   File "/work/ranks.py", line 22, in fail
+[rank1]:     raise ValueError("label 11 is not among 10 classes")
+[rank1]: ValueError: label 11 is not among 10 classes
+"""
+GOING = b"terminate called without an active exception\n"
+
+
+@pytest.mark.parametrize(
+    ("ranks", "found"),
+    [
+        ((LOST, RAISED + GOING), "code"),
+        ((LOST + GOING, RAISED), "code"),
+        ((LOST, b"terminate called after throwing an instance of 'std::bad_variant_access'\n"), "crash"),
+        ((LOST, b""), "crash"),
+        ((LOST + GOING, LOST), "nccl.error"),
+    ],
+)
+def test_a_launchers_word_for_an_end_comes_after_what_the_worker_said(
+    tmp_path: Path, ranks: tuple[bytes, ...], found: str
+) -> None:
+    """The threads of a communication library abort a process that is on its way out: the launcher saw nothing else."""
+    logs = [(f"rank{n}", tmp_path / f"{n}.log") for n in range(len(ranks))]
+    for (_, path), text in zip(logs, ranks, strict=True):
+        path.write_bytes(text)
+    assert classify(ABORTED, FAILED, files=logs).name == found
