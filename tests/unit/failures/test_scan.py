@@ -190,7 +190,7 @@ ABORTED = (
 LOST = b"""[rank0]: Traceback (most recent call last):
 [rank0]:   File "/work/ranks.py", line 44, in main
 [rank0]:     loss.backward()
-[rank0]: RuntimeError: [/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:5
+[rank0]: RuntimeError: [third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:5
 """
 RAISED = b"""[rank1]: Traceback (most recent call last):
 [rank1]:   File "/work/ranks.py", line 22, in fail
