@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from overnight.api.errors import NotFound, OvernightError, in_words
+from overnight.artifacts.finding import DATABASE, known_roots, state_of
 from overnight.model.codec import Struct
 from overnight.model.reports import CampaignLine
 from overnight.model.states import UNENDED
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEFAULT_ROOT = "overnight-runs"
-_DATABASE = "overnight.db"
-_POINTER = ".overnight-state.json"  # of artifacts.roots
 
 
 class Place(Struct, frozen=True):
@@ -51,7 +50,7 @@ class Place(Struct, frozen=True):
     @property
     def database(self) -> str:
         """The database file, which may not exist yet."""
-        return os.path.join(self.state_name, _DATABASE)
+        return os.path.join(self.state_name, DATABASE)
 
     @property
     def begun(self) -> bool:
@@ -74,14 +73,7 @@ def root_name(root: "str | Path | None") -> str:
 
 def place_of(root: str) -> Place:
     """The place of a root, found without writing anything. Before the first launch: where it will likely be."""
-    usual = os.path.join(root, ".state")
-    if os.path.exists(os.path.join(usual, _DATABASE)) and not os.path.exists(os.path.join(root, _POINTER)):
-        return Place(root, usual)  # what the room of roots would say, too, after its own import
-    from pathlib import Path
-
-    from overnight.artifacts.roots import find_state_dir
-
-    state = find_state_dir(Path(root)) or os.environ.get("OVERNIGHT_STATE") or usual
+    state = state_of(root) or os.environ.get("OVERNIGHT_STATE") or os.path.join(root, ".state")
     return Place(root, os.path.abspath(state))
 
 
@@ -103,8 +95,6 @@ def _roots(root: "str | Path | None") -> Iterator[str]:
     if os.environ.get("OVERNIGHT_ROOT"):
         yield root_name(None)
     yield os.path.abspath(DEFAULT_ROOT)
-    from overnight.artifacts.roots import known_roots
-
     here = os.uname().nodename
     for known in known_roots():
         if known.host == here:
@@ -185,8 +175,6 @@ def _asked(
 def _unknown(campaign: str, root: "str | Path | None") -> NotFound:
     if root is not None:
         return NotFound(f"no campaign {campaign!r} under {root_name(root)}", "overnight status --root DIR lists them")
-    from overnight.artifacts.roots import known_roots
-
     elsewhere = next((known for known in known_roots() if known.campaign.startswith(campaign)), None)
     if elsewhere is not None and elsewhere.host != os.uname().nodename:
         return NotFound(f"{elsewhere.campaign} was launched on host {elsewhere.host}", "ask there")

@@ -7,30 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from overnight.artifacts.files import CampaignFiles
+    from overnight.artifacts.finding import KnownRoot, known_roots
     from overnight.artifacts.launch_files import write_launch_env, write_manifest, write_revision
     from overnight.artifacts.layout import Layout
     from overnight.artifacts.publish import publish_attempt
     from overnight.artifacts.required import missing_artifacts
-    from overnight.artifacts.roots import (
-        KnownRoot,
-        attempts_home,
-        find_state_dir,
-        known_roots,
-        other_hosts,
-        remember_root,
-        state_dir,
-    )
+    from overnight.artifacts.roots import attempts_home, find_state_dir, other_hosts, remember_root, state_dir
 
 _HOMES = {
     "files": ("CampaignFiles",),
+    "finding": ("KnownRoot", "known_roots"),
     "launch_files": ("write_launch_env", "write_manifest", "write_revision"),
     "layout": ("Layout",),
     "publish": ("publish_attempt",),
     "required": ("missing_artifacts",),
-    "roots": (
-        "KnownRoot", "attempts_home", "find_state_dir", "known_roots", "other_hosts", "remember_root", "state_dir",
-    ),
-}  # fmt: skip
+    "roots": ("attempts_home", "find_state_dir", "other_hosts", "remember_root", "state_dir"),
+}
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [

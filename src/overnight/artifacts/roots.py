@@ -1,4 +1,4 @@
-"""Where a root's state lives, and which roots this user has."""
+"""Where a root's state is made, and which roots are remembered."""
 
 import contextlib
 import errno
@@ -11,25 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from overnight.artifacts.filesystems import is_local
+from overnight.artifacts.finding import POINTER, memory, pointers, state_of, user_state
 from overnight.artifacts.whole import write_all, write_whole
-from overnight.model.codec import Struct
 from overnight.model.manifest import Refusal
 
-POINTER = ".overnight-state.json"  # in the root: {host: path of the state directory}
 OWNER = "root"  # in the state directory: the root it belongs to
-DATABASE = "overnight.db"
 PROBE_BYTES = 64 << 10
 ROOTS_BYTES = 1 << 20
 ROOTS_KEPT = 2000
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-
-
-class KnownRoot(Struct, frozen=True):
-    """A campaign that this user launched, and the root it is under. `host`: where."""
-
-    root: str
-    campaign: str
-    host: str
 
 
 def state_dir(root: Path, env: Mapping[str, str] | None = None) -> Path:
@@ -64,17 +54,13 @@ def state_dir(root: Path, env: Mapping[str, str] | None = None) -> Path:
 
 def find_state_dir(root: Path) -> Path | None:
     """The state directory that holds the root's database on this host, or None; makes nothing."""
-    pointed = _pointers(root).get(os.uname().nodename)
-    for path in ([Path(pointed)] if pointed else []) + [Path(root) / ".state"]:
-        if (path / DATABASE).exists():
-            return path
-    # A supervisor that has not made its database yet was promised this place all the same.
-    return Path(pointed) if pointed and Path(pointed).is_dir() else None
+    found = state_of(str(root))
+    return None if found is None else Path(found)
 
 
 def other_hosts(root: Path) -> dict[str, str]:
     """Hosts other than this one that keep a state for `root`, and where: for the words of an error."""
-    return {host: path for host, path in _pointers(root).items() if host != os.uname().nodename}
+    return {host: path for host, path in pointers(str(root)).items() if host != os.uname().nodename}
 
 
 def attempts_home(root: Path, state: Path) -> Path:
@@ -82,22 +68,10 @@ def attempts_home(root: Path, state: Path) -> Path:
     return Path(root) if is_local(str(root)) else Path(state) / "attempts"
 
 
-def user_state_dir(env: Mapping[str, str] | None = None) -> Path:
-    """Where this user's programs keep state: $XDG_STATE_HOME, else the platform's place. Not made here."""
-    env = os.environ if env is None else env
-    if base := env.get("XDG_STATE_HOME"):
-        return Path(base) / "overnight"
-    if "HOME" in env and os.uname().sysname == "Linux":
-        return Path(env["HOME"]) / ".local" / "state" / "overnight"
-    from platformdirs import user_state_dir as platform_place
-
-    return Path(platform_place("overnight", appauthor=False))
-
-
 def remember_root(root: Path, campaign: str, env: Mapping[str, str] | None = None) -> bool:
     """Note that `campaign` is under `root`, so that its name is enough from any directory. Never raises: a home that
     cannot be written costs a convenience (False), not a campaign."""
-    path = user_state_dir(env) / "roots.jsonl"
+    path = Path(memory(env))
     entry = {"root": os.path.abspath(root), "campaign": campaign, "host": os.uname().nodename}
     # The newline in front ends a line that somebody was killed in.
     line = b"\n" + json.dumps(entry).encode() + b"\n"
@@ -116,20 +90,6 @@ def remember_root(root: Path, campaign: str, env: Mapping[str, str] | None = Non
     return True
 
 
-def known_roots(env: Mapping[str, str] | None = None) -> list[KnownRoot]:
-    """What `remember_root` noted, newest first, each once. Torn or foreign lines are passed over."""
-    try:
-        data = (user_state_dir(env) / "roots.jsonl").read_bytes()
-    except OSError:
-        return []
-    found: dict[KnownRoot, None] = {}
-    for line in reversed(data.splitlines()):
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            entry = json.loads(line)
-            found.setdefault(KnownRoot(str(entry["root"]), str(entry["campaign"]), str(entry["host"])))
-    return list(found)
-
-
 def _shorten(path: Path) -> None:
     """Keep the newest: two who do it at once lose at most each other's last line."""
     lines = dict.fromkeys(reversed([line for line in path.read_bytes().splitlines() if line.strip()]))
@@ -140,7 +100,7 @@ def _shorten(path: Path) -> None:
 def _first_local(root: Path, env: Mapping[str, str]) -> Path:
     own = hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
     tried: list[str] = []
-    for base in (user_state_dir(env), Path(f"/var/tmp/overnight-{os.getuid()}")):
+    for base in (Path(user_state(env)), Path(f"/var/tmp/overnight-{os.getuid()}")):
         if not is_local(str(base)):
             tried.append(f"{base} is on no local file system")
             continue
@@ -190,21 +150,13 @@ def _remember_owner(state: Path, root: Path) -> None:
     _written(state / OWNER, os.fsencode(root) + b"\n")
 
 
-def _pointers(root: Path) -> dict[str, str]:
-    try:
-        found = json.loads((Path(root) / POINTER).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return {str(host): str(path) for host, path in found.items()} if isinstance(found, dict) else {}
-
-
 def _point(root: Path, state: Path) -> None:
-    pointers = {**_pointers(root), os.uname().nodename: str(state)}
+    known = {**pointers(str(root)), os.uname().nodename: str(state)}
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Refusal(f"{root} cannot be made: {error.strerror or error}", "choose another --root") from error
-    _written(root / POINTER, json.dumps(pointers, indent=2).encode() + b"\n")
+    _written(root / POINTER, json.dumps(known, indent=2).encode() + b"\n")
 
 
 def _written(path: Path, data: bytes) -> None:

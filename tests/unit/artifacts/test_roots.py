@@ -10,15 +10,8 @@ import pytest
 
 from overnight.artifacts import filesystems, roots
 from overnight.artifacts.filesystems import fs_type, is_local
-from overnight.artifacts.roots import (
-    KnownRoot,
-    attempts_home,
-    find_state_dir,
-    known_roots,
-    other_hosts,
-    remember_root,
-    state_dir,
-)
+from overnight.artifacts.finding import KnownRoot, known_roots
+from overnight.artifacts.roots import attempts_home, find_state_dir, other_hosts, remember_root, state_dir
 from overnight.model.manifest import Refusal
 
 MOUNTS = """\

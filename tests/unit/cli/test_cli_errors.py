@@ -179,19 +179,22 @@ HEAVY = {
 OURS = ("api", "cli", "model", "ports", "queries", "store", "core")
 
 
-def test_status_loads_what_it_needs_and_no_more(standin: StandIn, overnight: Overnight) -> None:
-    """Guards against `status` growing slow by an import at the top of some file."""
-    assert overnight("launch", "--name", "bat", "--", "true").code == 0
+@pytest.mark.parametrize("names", [("bat",), ("bat", "cat")], ids=["the page of one", "the list of all"])
+def test_status_loads_what_it_needs_and_no_more(standin: StandIn, overnight: Overnight, names: tuple[str, ...]) -> None:
+    """Guards against `status` growing slow by an import at the top of some file. The list looks into every root that
+    is remembered."""
+    for name in names:
+        assert overnight("launch", "--name", name, "--", "true").code == 0
     code = (
         "import sys, overnight.__main__\nfrom overnight.cli.app import run\nassert run(['status']) == 0\n"
         "print('\\n' + ' '.join(sorted(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert "bat" in done.stdout, done.stderr
+    assert all(name in done.stdout for name in names), done.stderr
     loaded = done.stderr.split()
     assert not [name for name in loaded if name.split(".")[0] in HEAVY]
     ours = [name for name in loaded if name.startswith("overnight.")]
-    of_files = {"overnight.artifacts", "overnight.artifacts.holder"}
+    of_files = {"overnight.artifacts", "overnight.artifacts.finding", "overnight.artifacts.holder"}
     assert {name.split(".")[1] for name in ours if name not in of_files} <= {*OURS, "__main__"}
     verbs = {name for name in loaded if name.startswith("overnight.cli.")}
     assert verbs == {f"overnight.cli.{name}" for name in ("app", "speak", "options", "status", "words")}

@@ -1,0 +1,71 @@
+"""Where roots and their states are. Looks only, and without what only makers of them need: every `status` asks."""
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+
+from overnight.model.codec import Struct
+
+POINTER = ".overnight-state.json"  # in the root: {host: path of the state directory}
+DATABASE = "overnight.db"
+
+
+class KnownRoot(Struct, frozen=True):
+    """A campaign that this user launched, and the root it is under. `host`: where."""
+
+    root: str
+    campaign: str
+    host: str
+
+
+def state_of(root: str) -> str | None:
+    """The state directory that holds the root's database on this host, or None."""
+    pointed = pointers(root).get(os.uname().nodename)
+    for path in ([pointed] if pointed else []) + [os.path.join(root, ".state")]:
+        if os.path.exists(os.path.join(path, DATABASE)):
+            return path
+    # A supervisor that has not made its database yet was promised this place all the same.
+    return pointed if pointed and os.path.isdir(pointed) else None
+
+
+def pointers(root: str) -> dict[str, str]:
+    """Host to state directory, where the root says so; torn or foreign words are nothing."""
+    try:
+        with open(os.path.join(root, POINTER), "rb") as file:
+            found = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return {str(host): str(path) for host, path in found.items()} if isinstance(found, dict) else {}
+
+
+def memory(env: Mapping[str, str] | None = None) -> str:
+    """The file in which this user's roots are remembered, which may not exist."""
+    return os.path.join(user_state(env), "roots.jsonl")
+
+
+def user_state(env: Mapping[str, str] | None = None) -> str:
+    """Where this user's programs keep state: $XDG_STATE_HOME, else the platform's place. Not made here."""
+    env = os.environ if env is None else env
+    if base := env.get("XDG_STATE_HOME"):
+        return os.path.join(base, "overnight")
+    if "HOME" in env and os.uname().sysname == "Linux":
+        return os.path.join(env["HOME"], ".local", "state", "overnight")
+    from platformdirs import user_state_dir as platform_place
+
+    return platform_place("overnight", appauthor=False)
+
+
+def known_roots(env: Mapping[str, str] | None = None) -> list[KnownRoot]:
+    """What `roots.remember_root` noted, newest first, each once. Torn or foreign lines are passed over."""
+    try:
+        with open(memory(env), "rb") as file:
+            data = file.read()
+    except OSError:
+        return []
+    found: dict[KnownRoot, None] = {}
+    for line in reversed(data.splitlines()):
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            entry = json.loads(line)
+            found.setdefault(KnownRoot(str(entry["root"]), str(entry["campaign"]), str(entry["host"])))
+    return list(found)
