@@ -88,7 +88,7 @@ def explain(log: Log, outcome: Outcome, rules: RuleSet | None = None) -> list[Ma
         return [
             Match(
                 rule=event.rule.name, name=event.rule.cls, role=event.rule.role, strength=event.strength,
-                line=source.line_number(event.offset), text=event.text[:300], survived=event.offset < survived,
+                line=source.line_number(event.offset), text=event.text[:300], survived=event.end <= survived,
             )
             for event in gather(source, rules or load_rules())
         ]  # fmt: skip
@@ -108,7 +108,7 @@ class _Case:
                 if event.rule.launcher and place == 0 and told:
                     event.order = len(sources) * _LOG + event.offset
                     event.strength = event.strength if all(map(event.rule.fits, told)) else HINT
-                (self.survived if event.offset < border else self.alive).append(event)
+                (self.survived if event.end <= border else self.alive).append(event)
 
     def roots(self, strength: int) -> list[Event]:
         return [event for event in self.alive if event.rule.role == "root" and event.strength >= strength]

@@ -45,7 +45,7 @@ def gather(source: Source, rules: RuleSet) -> list[Event]:
             block.events = _inline(source, block, rules)
     for group in chains(blocks):
         rest.extend(_of_failure(source, group, rules))
-    closing = _closing(source, rest, rules)
+    closing = _closing(source, rest, blocks, rules)
     if closing is not None:
         rest.append(closing)
     rest.sort(key=lambda event: event.offset)
@@ -73,18 +73,20 @@ def _in_its_time(source: Source, event: Event, rules: RuleSet) -> Event:
     return event
 
 
-def _closing(source: Source, events: list[Event], rules: RuleSet) -> Event | None:
+def _closing(source: Source, events: list[Event], blocks: list[Traceback], rules: RuleSet) -> Event | None:
     """An exception's line at the very end of a log, or of what came before the launcher's own words, whose traceback
     is not there and that no rule knows."""
     launcher = [event.offset for event in events if event.rule.name == LAUNCHER]
     for end in (source.size, min(launcher, default=source.size)):
-        found = _exception_before(source, end, events, rules)
+        found = _exception_before(source, end, events, blocks, rules)
         if found is not None:
             return found
     return None
 
 
-def _exception_before(source: Source, end: int, events: list[Event], rules: RuleSet) -> Event | None:
+def _exception_before(
+    source: Source, end: int, events: list[Event], blocks: list[Traceback], rules: RuleSet
+) -> Event | None:
     low = max(0, end - _CLOSING_BYTES)
     tail = source.read_at(low, end - low)
     for raw in tail.split(b"\n")[-_CLOSING_LINES:]:
@@ -92,6 +94,8 @@ def _exception_before(source: Source, end: int, events: list[Event], rules: Rule
         if not _EXCEPTION_LINE.match(line.text):
             continue
         at = low + tail.rfind(raw)
+        if any(block.exception_at == at for block in blocks):
+            continue
         if not any(event.offset <= at <= event.end or _named_from(event, at) for event in events):
             rule = rules.by_name[UNNAMED]
             return Event(at, at + len(raw), line.text, line.rank, rule, line.text[:300], SAID, raised=True)
