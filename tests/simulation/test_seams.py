@@ -1,11 +1,20 @@
 """Crash points before, within and after each effect, one by one; and one run's exceptions that stop nobody."""
 
+import errno
+from functools import partial
+
 import pytest
 
+from overnight.executors.fake.life import State
+from overnight.model.codec import replace
+from overnight.model.effects import StartAttempt
 from overnight.model.policy import Backoff, Limits, Policy, Resources, RetryPolicy
+from overnight.model.run import Run
 from overnight.model.states import RunState
 from overnight.ports import Batch, RunRef
 from overnight.store.faulty import Crashed, Fault
+from overnight.supervisor.loop import Supervisor
+from overnight.supervisor.orders import Orders
 from overnight.testing.simulator import Simulation
 from overnight.testing.world import frozen, launch
 
@@ -107,6 +116,70 @@ def test_an_exception_in_one_runs_handling_stops_nobody_else(effect: str) -> Non
         assert victim.state == RunState.SUCCEEDED and "internal" in victim.flags
     else:
         assert victim.state == RunState.HELD and victim.cause == "internal" and "planted" in victim.words
+
+
+@pytest.mark.parametrize("order", ["start", "examine", "finish"])
+def test_an_order_that_cannot_be_written_costs_nobody_else_a_slot(order: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row whose command could not be put together was held, with the only slot still in its hands: the queue behind
+    it waited all night."""
+    written = getattr(Orders, order)
+
+    def broken(self: Orders, run: Run, *more: object) -> object:
+        if run.run_id == "bad":
+            raise ValueError("planted")
+        return written(self, run, *more)
+
+    monkeypatch.setattr(Orders, order, broken)
+    campaign = frozen(["bad", "good", "more"], replace(POLICY, resources=Resources(slots=1)), knobs=KNOBS)
+    simulation = Simulation(1)
+    simulation.ask(launch("r1", campaign))
+    runs = simulation.run(campaign, most_turns=2000)
+    assert runs["good"].state == runs["more"].state == RunState.SUCCEEDED
+    assert runs["bad"].live_attempt is None and ("internal" in runs["bad"].flags or runs["bad"].cause == "internal")
+
+
+@pytest.mark.parametrize("problem", [OSError(errno.EMFILE, "planted"), ValueError("planted")])
+def test_a_stop_that_failed_is_tried_again(problem: Exception) -> None:
+    """No descriptor was left in the second that a run was to be ended for its silence: it was held instead, and went on
+    for the rest of its 24 hours."""
+    campaign = frozen(["hangs", "good"], replace(POLICY, resources=Resources(slots=1)), knobs=KNOBS)
+    simulation = Simulation(1)
+    failures = iter([problem, problem])
+
+    def planted(where: str, ref: RunRef) -> None:
+        if where == "StopAttempt" and (failure := next(failures, None)) is not None:
+            raise failure
+
+    simulation.planted = planted
+    simulation.ask(launch("r1", campaign))
+    runs = simulation.run(campaign, most_turns=2000)
+    assert runs["good"].state == RunState.SUCCEEDED
+    assert not [life for life in simulation.world.lives.values() if life.state == State.LIVE]
+    words = [entry.words for entry in simulation.store.story(RunRef(campaign.campaign, "hangs"))]
+    assert sum("planted" in each for each in words) == isinstance(problem, ValueError), "said once"
+
+
+def test_who_only_watches_starts_nothing_that_was_owed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one before died with a start in its hands, ten times over: it was the first thing that the next one did."""
+    campaign = frozen(["good"], POLICY, knobs=KNOBS)
+
+    class Dies(Simulation):
+        def _before_job(self, tag: object) -> None:
+            if isinstance(tag, tuple) and len(tag) == 2 and isinstance(tag[1], StartAttempt) and not self.deaths:
+                raise Crashed("before the start")
+
+    simulation = Dies(1)
+    simulation.ask(launch("r1", campaign))
+    monkeypatch.setattr("overnight.testing.simulator.Supervisor", partial(Supervisor, watch_only=True))
+    while not simulation.deaths:
+        simulation.turn()
+    for _ in range(20):
+        simulation.turn()
+    assert not [life for life in simulation.world.lives.values() if life.state == State.LIVE]
+    assert simulation.runs(campaign)["good"].state == RunState.PENDING
+    monkeypatch.undo()
+    simulation.boot()
+    assert simulation.run(campaign)["good"].state == RunState.SUCCEEDED
 
 
 def test_a_batch_is_whole_or_absent() -> None:

@@ -73,6 +73,12 @@ def _no_room(simulation: Simulation, person: Nobody) -> None:
     simulation.ask(Pause("q2", "tester", campaign.campaign))
 
 
+def _no_root(simulation: Simulation, person: Nobody) -> None:
+    """The root does not say how much room is left: its file handle is stale, or somebody removed it."""
+    simulation.files.stale = True
+    simulation.ask(_launch(frozen(["a"], Policy())))
+
+
 def _no_commit(simulation: Simulation, person: Nobody) -> None:
     """The database's disk is full when a run ends: another one could start, and campaign.json is to be written."""
     simulation.ask(_launch(frozen(["a", "b"], Policy(), knobs={"seconds": 15})))
@@ -97,7 +103,7 @@ def _no_ping(simulation: Simulation, person: Nobody) -> None:
     _pass(simulation, 100)
 
 
-@pytest.mark.parametrize("arrange", [_slot_taken, _no_room, _no_commit, _no_settings, _no_ping])
+@pytest.mark.parametrize("arrange", [_slot_taken, _no_room, _no_root, _no_commit, _no_settings, _no_ping])
 def test_it_sleeps(arrange: Callable[[Simulation, Nobody], None]) -> None:
     """Each of these once held a time that had passed to be a reason to turn at once."""
     person = Nobody()

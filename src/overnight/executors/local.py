@@ -156,7 +156,7 @@ class LocalExecutor:
                 watched.lost = "it was lost"
             self._watched[target.attempt_dir] = watched
             self._slots.passed(attempt.slot)
-            self._course.settle(watched, self._course.look(watched))
+            self._guarded(watched, lambda each: self._course.settle(each, self._course.look(each)))
 
     def stop(self, target: AttemptRef, grace: float) -> None:
         """End its tree within `grace` (and what its shim needs after it). Again: the shorter grace counts."""

@@ -26,6 +26,7 @@ from overnight.model.events import (
     SlotQuarantined,
 )
 from overnight.model.run import ExitRecord, Run
+from overnight.model.states import RunState
 from overnight.model.time import Moment
 from overnight.ports import AttemptRef, Examined, ExamineOrder, Examiner, Executor, Files, Probe, RunRef, StartOrder
 from overnight.supervisor.ledger import Ledger
@@ -34,7 +35,7 @@ from overnight.supervisor.workers import Done, Workers
 
 log = logging.getLogger(__name__)
 
-FINISH_AGAIN = 5.0  # seconds until the files of an ended run are tried again on a full or broken disk
+AGAIN_SECONDS = 5.0  # until what a full or broken disk did not allow is tried again, and a stop that failed
 
 
 class Dispatch:
@@ -71,8 +72,9 @@ class Dispatch:
             elif isinstance(effect, FinishRun):
                 self._begun.pop(ref, None)
         except Exception as problem:
-            log.exception("cannot perform %s of %s/%s", effect, ref.campaign, ref.run_id)
-            self._ledger.apply(ref, RunFaulted(now, f"{type(problem).__name__}: {problem}"))
+            event = self._problem(ref, effect, problem, now)
+            if event is not None:
+                self._ledger.apply(*event)
             return
         self._workers.submit((ref, effect), job, ref)
 
@@ -83,8 +85,7 @@ class Dispatch:
 
     def adopt(self, ref: RunRef, run: Run) -> None:
         """Ask the executor what became of the run's live attempt."""
-        target = self._target(run)
-        executor = self.executor(ref.campaign)
+        target, executor = self._target(run), self.executor(ref.campaign)
         self._workers.submit((ref, None), lambda: executor.adopt(target), ref)
 
     def _job(self, run: Run, effect: Effect) -> Callable[[], Any]:
@@ -172,24 +173,32 @@ class Dispatch:
         self, ref: RunRef, effect: Effect | None, problem: BaseException, now: Moment
     ) -> tuple[RunRef, Event] | None:
         words = f"{type(problem).__name__}: {problem}"
-        log.warning("%s of %s/%s: %s", type(effect).__name__, ref.campaign, ref.run_id, words)
-        if isinstance(problem, OSError):
-            if isinstance(effect, StartAttempt):
-                record = ExitRecord(error=words, error_kind="prepare", errno=problem.errno)
-                return ref, AttemptEnded(now, effect.n, record)
-            if isinstance(effect, FinishRun | SetAside | SetBound | VerifyAttempt | QuarantineSlot):
-                # The ground is bad, not the run: what is owed stays owed.
-                self._again.append((now.mono + FINISH_AGAIN, ref, effect))
-                return None
+        bad_ground = isinstance(problem, OSError)
+        trace = None if bad_ground else problem
+        log.warning("%s of %s/%s: %s", type(effect).__name__, ref.campaign, ref.run_id, words, exc_info=trace)
+        if isinstance(problem, OSError) and isinstance(effect, StartAttempt):
+            record = ExitRecord(error=words, error_kind="prepare", errno=problem.errno)
+            return ref, AttemptEnded(now, effect.n, record)
         run = self._ledger.get(ref)
+        if isinstance(effect, StopAttempt) or (bad_ground and effect is not None):
+            # The ground is bad, not the run: what is owed stays owed. So does a stop, whatever keeps us from it.
+            self._again.append((now.mono + AGAIN_SECONDS, ref, effect))
+            if bad_ground or (run is not None and run.state == RunState.HELD):
+                return None
         if isinstance(effect, StartAttempt) and run is not None and run.live_attempt is not None:
-            # Most likely nothing began: then its slot is free for the others.
-            self.executor(ref.campaign).release(run.attempts[-1].slot)
-            self.adopt(ref, run)
+            self._let_go(ref, run)
         return ref, RunFaulted(now, words)
 
+    def _let_go(self, ref: RunRef, run: Run) -> None:
+        """Of a start that failed most likely nothing began: then its slot is free for the others."""
+        try:
+            self.executor(ref.campaign).release(run.attempts[-1].slot)
+            self.adopt(ref, run)
+        except Exception:
+            log.exception("cannot let go of the slot of %s/%s", ref.campaign, ref.run_id)
+
     def again(self, now: Moment) -> None:
-        """Perform once more what the ground did not allow."""
+        """Perform once more what failed."""
         ready = [item for item in self._again if item[0] <= now.mono]
         if ready:
             self._again = [item for item in self._again if item[0] > now.mono]

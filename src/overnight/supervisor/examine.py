@@ -13,7 +13,7 @@ from overnight.model.codec import replace
 from overnight.model.run import Attempt, Vitals
 from overnight.model.states import EndedBy
 from overnight.ports import Cursor, Examined, ExamineOrder, LookOrder, Probe
-from overnight.probes.volumes import fullest, may_be_late, volume_of
+from overnight.probes.volumes import existing, fullest, may_be_late, volume_of
 from overnight.supervisor import torchrun
 from overnight.supervisor.rank_logs import rank_logs
 from overnight.supervisor.teardown import hung_teardown
@@ -94,7 +94,7 @@ class FileExaminer:
     ) -> failures.Outcome:
         record = attempt.exit
         name = ending.stop_class(attempt) or ""
-        free = os.statvfs(order.attempt_dir)
+        free = os.statvfs(existing(order.attempt_dir))  # it was never made, or somebody removed it
         return failures.Outcome(
             exit_code=None if record is None else record.code,
             signal=None if record is None else record.signal,

@@ -1,5 +1,6 @@
 """The ground that runs stand on: nothing new starts on a volume that is as good as full."""
 
+import logging
 from collections.abc import Sequence
 
 from overnight.core import ground
@@ -12,9 +13,11 @@ from overnight.ports import Files
 from overnight.supervisor.ledger import Ledger
 from overnight.supervisor.workers import Done, Workers
 
+log = logging.getLogger(__name__)
+
 FRESH_SECONDS = 5.0  # nothing starts on an older look
 WHAT = "nothing new starts: a disk is full"
-AHEAD_SECONDS = 2.5  # while starts go on, the next look is taken this early
+AHEAD_SECONDS = 2.5  # while something wants to start, looks are this far apart, also those that cannot be taken
 
 
 class Ground:
@@ -25,17 +28,17 @@ class Ground:
         self._workers = workers
         self._files = files
         self._rooms: Sequence[Room] = ()
-        self._seen = float("-inf")
+        self._seen = self._due = float("-inf")
         self._looking = False
+        self._complaint = ""
 
     def bears(self, campaign: Campaign, now: Moment) -> bool:
         """Whether attempts of this campaign may start; what keeps them from it is entered. A look that does not come
         back, or cannot be taken, starts nothing: unknown is no room."""
-        age = now.mono - self._seen
-        if age > AHEAD_SECONDS and not self._looking:
+        if now.mono >= self._due and not self._looking:
             self._looking = True
             self._workers.submit(("room",), self._files.room)
-        if age > FRESH_SECONDS:
+        if now.mono - self._seen > FRESH_SECONDS:
             return False
         words = ground.short(campaign, self._rooms)
         if words != campaign.no_room:
@@ -50,13 +53,16 @@ class Ground:
 
     def seen(self, done: Done, now: Moment) -> None:
         """A look is back."""
-        self._looking = False
+        self._looking, self._due = False, now.mono + AHEAD_SECONDS
+        complaint = "" if done.problem is None else str(done.problem)
         if done.problem is None:
             self._rooms, self._seen = done.value, now.mono
+        elif complaint != self._complaint:
+            log.warning("nothing new starts, nobody can tell how much room is left: %s", complaint)
+        self._complaint = complaint
 
     def next_due(self, now: Moment) -> float | None:
         """When a campaign that waits for room looks again (monotonic seconds). One that has not looked although it is
         time waits for something else: it is paused, or nothing can be committed."""
-        at = self._seen + AHEAD_SECONDS
         waiting = any(c.no_room and self._ledger.queued(c.id) for c in self._ledger.campaigns.values())
-        return at if waiting and at > now.mono and not self._looking else None
+        return self._due if waiting and self._due > now.mono and not self._looking else None

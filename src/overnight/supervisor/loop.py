@@ -7,7 +7,7 @@ descriptor is readable or the time it returned has come.
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from overnight.model.effects import SetAside, StartAttempt, StopAttempt
+from overnight.model.effects import Effect, SetAside, StartAttempt, StopAttempt
 from overnight.model.events import AttemptEnded, RetryDue, RunFaulted
 from overnight.model.run import Run, Vitals
 from overnight.model.time import Moment
@@ -122,7 +122,8 @@ class Supervisor:
         self.herald.recover(now, self.watch_only)
         for ref, run in list(ledger.runs.items()):
             self.watches.follow(ref, run, now)
-            starting = any(isinstance(effect, StartAttempt) for effect in run.owed)
+            owed = [effect for effect in run.owed if self._may_perform(effect)]
+            starting = any(isinstance(effect, StartAttempt) for effect in owed)
             self.dispatch.recovered(ref, run)
             try:
                 if run.live_attempt is not None and not starting:
@@ -130,7 +131,7 @@ class Supervisor:
             except Exception as problem:
                 log.exception("cannot adopt %s/%s", ref.campaign, ref.run_id)
                 ledger.apply(ref, RunFaulted(now, f"{type(problem).__name__}: {problem}"))
-            for effect in run.owed:
+            for effect in owed:
                 self.dispatch.perform(ref, effect, now)
         for campaign in ledger.campaigns.values():
             documents = ledger.store.revisions(campaign.id) if campaign.ended is None else []
@@ -247,8 +248,11 @@ class Supervisor:
         self.ledger.said.clear()
         stopped, self._stopped = self._stopped, set()
         for ref, effect in asked:
-            if (ref, effect) not in stopped and not (self.watch_only and isinstance(effect, StartAttempt | SetAside)):
+            if (ref, effect) not in stopped and self._may_perform(effect):
                 self.dispatch.perform(ref, effect, now)
+
+    def _may_perform(self, effect: Effect) -> bool:
+        return not (self.watch_only and isinstance(effect, StartAttempt | SetAside))
 
     def _stop_all_the_same(self, now: Moment) -> None:
         """Limits hold on a full disk, too. A stop is the one effect that needs no record before it: should we die

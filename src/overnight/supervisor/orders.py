@@ -69,7 +69,9 @@ class Orders:
         """Names the run's newest attempt, with what ends its work that lives elsewhere."""
         stop = None
         if campaign.policy.stop.command:
-            with contextlib.suppress(UnknownPlaceholder):  # of a row added later: no obstacle to an end
+            with contextlib.suppress(
+                ValueError, KeyError
+            ):  # a row added later, or not to be read: no obstacle to an end
                 stop = self.stop_command(run, campaign, spec())
         return self.target(run, run.attempts[-1], stop)
 

@@ -1,5 +1,6 @@
 """Ports in memory: inbox, files, code and workers that a simulated world keeps while supervisors come and go."""
 
+import errno
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -40,6 +41,7 @@ class MemoryFiles:
         self.aside: list[tuple[str, int]] = []
         self.campaigns: dict[str, Campaign] = {}
         self.free_bytes = 10**11
+        self.stale = False  # nobody can tell how much room is left
         self.fail_next: dict[str, OSError] = {}  # by method name: raised once
 
     def _ground(self, method: str) -> None:
@@ -55,6 +57,8 @@ class MemoryFiles:
         return True
 
     def room(self) -> Sequence[Room]:
+        if self.stale:
+            raise OSError(errno.ESTALE, "Stale file handle")
         return [Room("/sim", self.free_bytes, 10**12)]
 
     def publish(self, target: AttemptRef) -> None: ...

@@ -1,5 +1,6 @@
 """What an attempt left, put together: how it ended, what it was about, what it must have left."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,10 @@ class Left:
             folder.mkdir(parents=True)
         (self.folder / "started").touch()
 
-    def examined(self, log: str, record: ExitRecord | None, required: tuple[str, ...] = ()) -> Classification:
-        (self.folder / "output.log").write_text(log)
+    def examined(self, log: str | None, record: ExitRecord | None, required: tuple[str, ...] = ()) -> Classification:
+        """`log` None: there is none."""
+        if log is not None:
+            (self.folder / "output.log").write_text(log)
         attempt = Attempt(1, 1, AttemptState.ENDED, 1, Slot("cpu:0"), START, started=START, ended=START, exit=record)
         order = ExamineOrder(
             RunRef("bat-1", "lr3-s0"), attempt, str(self.run_dir), str(self.out), str(self.folder), None, required,
@@ -66,6 +69,22 @@ def test_what_is_missing_on_a_mount_that_is_late_may_come(left: Left, tmp_path: 
     assert (found.name, found.about) == ("data.missing", str(late / "train.bin")) and MOUNT_LATE in found.flags
     found = left.examined(missing(there / "train.bin"), failed)
     assert found.name == "data.missing" and MOUNT_LATE not in found.flags
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        ExitRecord(error="OSError: [Errno 122] Disk quota exceeded", error_kind="prepare", errno=122),
+        ExitRecord(code=1, raw=256),
+        ExitRecord(recorded=False, stopped="request"),
+    ],
+)
+def test_an_attempt_without_a_directory_has_a_class(left: Left, record: ExitRecord) -> None:
+    """A quota kept the attempt's directory from being made; a person removed the folder of another. Both runs were
+    "being verified" for ever."""
+    shutil.rmtree(left.run_dir)
+    found = left.examined(None, record)
+    assert found.name == ("disk.full" if record.errno else "unknown")
 
 
 def test_its_own_name_is_not_what_a_run_failed_of(left: Left) -> None:
