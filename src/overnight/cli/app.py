@@ -35,6 +35,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "rules": ("machine", "The rules that name failures: list, show, test."),
 }
 SECTIONS = ("tonight", "morning", "repair", "machine")
+GROUPS = frozenset({"slots", "supervisor", "rules"})  # a second word belongs to the verb
 
 
 class NoSuchVerb(click.UsageError):
@@ -101,20 +102,31 @@ def run(arguments: list[str]) -> int:
 
 
 def behind_the_verb(arguments: list[str]) -> list[str]:
-    """`overnight --root DIR status` means `overnight status --root DIR`: these two belong to every verb."""
-    common: list[str] = []
-    rest = list(arguments)
-    while rest:
-        if rest[0] == "--json" or rest[0].startswith("--root="):
-            common.append(rest.pop(0))
-        elif rest[0] == "--root" and len(rest) > 1:
-            common += [rest.pop(0), rest.pop(0)]
+    """`overnight --root DIR status` means `overnight status --root DIR`, and `slots --json drain 0` means `slots drain
+    --json 0`: these two belong to every verb."""
+    common, rest = _common(arguments)
+    if not rest or rest[0] not in VERBS:
+        return arguments
+    verb, rest = rest[:1], rest[1:]
+    if verb[0] in GROUPS:
+        more, rest = _common(rest)
+        common += more
+        if rest and not rest[0].startswith("-"):
+            verb, rest = [*verb, rest[0]], rest[1:]
+    return [*verb, *common, *rest]
+
+
+def _common(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """What stands first of the options that every verb has, and the rest."""
+    at = 0
+    while at < len(arguments):
+        if arguments[at] == "--json" or arguments[at].startswith("--root="):
+            at += 1
+        elif arguments[at] == "--root" and at + 1 < len(arguments):
+            at += 2
         else:
             break
-    if not common or not rest or rest[0] not in VERBS:
-        return arguments
-    words = 2 if rest[0] in ("supervisor", "rules") or rest[:2] in (["slots", "drain"], ["slots", "release"]) else 1
-    return [*rest[:words], *common, *rest[words:]]
+    return arguments[:at], arguments[at:]
 
 
 def _usage(problem: click.ClickException, as_json: bool) -> int:

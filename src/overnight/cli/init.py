@@ -1,5 +1,6 @@
 """`overnight init`: write a commented overnight.toml by looking at the folder."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -23,7 +24,7 @@ def command(folder: str, root: str | None, as_json: bool) -> int:
     for line in begun.found:
         speak.say(f"  {line}")
     speak.say("next:")
-    name = begun.file if folder != "." else begun.file.name
+    name = shlex.quote(str(begun.file) if folder != "." else begun.file.name)
     speak.table(
         [
             (f"overnight launch {name} --dry-run", "what would run; writes nothing"),

@@ -15,6 +15,7 @@ from overnight.api.waiting import Overseeing, Tail, line_of, settled
 from overnight.cli import speak, words
 from overnight.cli.watch import ends_in
 from overnight.model.states import ENDED
+from overnight.model.visible import visible
 
 if TYPE_CHECKING:
     from overnight.api.campaign import Campaign
@@ -149,7 +150,7 @@ def _why(run: "RunReport") -> str:
 
 
 def _line(text: str, style: str, width: int) -> Text:
-    line = Text(text, style, no_wrap=True, overflow="ellipsis")
+    line = Text(visible(text), style, no_wrap=True, overflow="ellipsis")
     line.truncate(width)
     return line
 

@@ -89,7 +89,7 @@ def _csv(report: "ResultsReport") -> None:
     writer.writerow([name for name, _ in columns])
     for start in range(0, max(1, len(report.results)), _ROWS_A_WRITE):
         writer.writerows([cell(row) for _, cell in columns] for row in report.results[start : start + _ROWS_A_WRITE])
-        speak.say(text.getvalue().removesuffix("\n"))
+        speak.say_data(text.getvalue().removesuffix("\n"))
         text.seek(0)
         text.truncate()
 
@@ -153,7 +153,7 @@ def _show(report: "ResultsReport", everything: bool) -> None:
 def _table(report: "ResultsReport", lines: list[tuple[str, ...]], run_id: int, state: int | None) -> None:
     """As many columns as the terminal has room for, and which ones there was none for."""
     room = speak.columns()
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    widths = [max(speak.wide(line[i]) for line in lines) for i in range(len(lines[0]))]
     kept = set(range(len(widths)))
     if room is not None:
         widths[run_id] = min(widths[run_id], max(_RUN_ID_LEAST, room // 3))

@@ -4,11 +4,14 @@ Colour never carries a meaning that the words do not.
 """
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
 import click
+
+from overnight.model.visible import visible
 
 COLOURS = {
     "succeeded": "green",
@@ -28,16 +31,24 @@ COLOURS = {
     "drained": "yellow",
     "quarantined": "red",
 }
+_PAINT = re.compile(r"(\x1b\[[\d;]*m)")  # what `paint` and `bold` put into a text
 
 
 def say(text: str = "") -> None:
     """A line of the answer."""
-    _write(sys.stdout, text)
+    _write(sys.stdout, _tame(text, sys.stdout))
 
 
 def tell(text: str) -> None:
     """A line of talk: progress, warnings, errors."""
-    _write(sys.stderr, text)
+    _write(sys.stderr, _tame(text, sys.stderr))
+
+
+def _tame(text: str, stream: TextIO) -> str:
+    """What a run printed may not move the cursor, clear the screen or name the window."""
+    if "\x1b" in text and coloured(stream):
+        return "".join(part if at % 2 else visible(part) for at, part in enumerate(_PAINT.split(text)))
+    return visible(text)
 
 
 def warn(text: str) -> None:
@@ -49,7 +60,12 @@ def say_json(value: Any) -> None:
     """The one document of `--json`."""
     from overnight.model.codec import to_json
 
-    _write(sys.stdout, to_json(value).decode())
+    say_data(to_json(value).decode())
+
+
+def say_data(text: str) -> None:
+    """An answer for programs, as it is."""
+    _write(sys.stdout, text)
 
 
 def refuse(message: str, hint: str | None, faults: Sequence[tuple[str, Any]], as_json: bool) -> None:
@@ -134,17 +150,17 @@ def table(
 def laid_out(rows: Iterable[Sequence[str]], room: int | None, give: Sequence[tuple[int, int]]) -> list[list[str]]:
     """Cells padded to columns, two spaces apart, that fit into `room`. `give`: which columns become narrower, and
     down to what, in this order. A column with nothing in it has no width."""
-    lines = [list(row) for row in rows]
+    lines = [[visible(cell) for cell in row] for row in rows]
     if not lines:
         return []
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    widths = [max(wide(line[i]) for line in lines) for i in range(len(lines[0]))]
     for i, least in give:
         if room is not None:
             over = sum(widths) + 2 * (sum(width > 0 for width in widths) - 1) - room
             widths[i] -= max(0, min(over, widths[i] - least))
     return [
         [
-            (_clipped(cell, width) if i else shortened(cell, width)).ljust(width)
+            _padded(_clipped(cell, width) if i else shortened(cell, width), width)
             for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         ]
         for line in lines
@@ -153,14 +169,31 @@ def laid_out(rows: Iterable[Sequence[str]], room: int | None, give: Sequence[tup
 
 def shortened(name: str, width: int) -> str:
     """A name loses its middle: sweeps tell their runs apart at the end."""
-    if len(name) <= width:
+    if wide(name) <= width:
         return name
     tail = (width - 1) // 2
     return f"{name[: width - 1 - tail]}…{name[-tail:]}"
 
 
+def wide(text: str) -> int:
+    """How many columns of a terminal a text takes: some scripts take two a character, accents none."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _padded(cell: str, width: int) -> str:
+    return cell + " " * (width - wide(cell))
+
+
 def _clipped(cell: str, width: int) -> str:
-    return cell if len(cell) <= width else cell[: width - 1] + "…"
+    if wide(cell) <= width:
+        return cell
+    while cell and wide(cell) >= width:
+        cell = cell[:-1]
+    return cell + "…"
 
 
 def flush(code: int = 0) -> int:

@@ -72,11 +72,12 @@ def _finish(campaign: "Campaign", report: "StatusReport", as_json: bool) -> int:
 
 def eta(report: "StatusReport", typical_seconds: float | None) -> float | None:
     """Seconds until the last run ends, if each takes as long as those that succeeded and all slots are used. Those
-    under way are taken to be half done. None before the first has succeeded, or when nothing is left."""
+    under way are taken to be half done. None before the first has succeeded, when nothing is left, or in a pause: what
+    waits then waits for a person."""
     queued, live = (
         sum(report.counts.get(state, 0) for state in states) for states in (("pending", "waiting"), ("running",))
     )
-    if typical_seconds is None or not queued + live:
+    if typical_seconds is None or not queued + live or report.state == "paused":
         return None
     side_by_side = max(1, min(report.slots or 1, queued + live))
     return typical_seconds * (queued + live / 2) / side_by_side

@@ -9,6 +9,7 @@ from overnight.model.effects import QuarantineSlot
 from overnight.model.notices import Notice, NoticeKind, NoticeText, Telling, Untelling
 from overnight.model.run import LOST_SECONDS, Run
 from overnight.model.states import OVER, AttemptState, CampaignState, RunState
+from overnight.model.visible import visible
 
 GATHER_SECONDS = 30.0  # failures of one cause within this become one notice; the end of the campaign swallows it
 TITLE_CHARACTERS = 50
@@ -181,7 +182,7 @@ def still_running(campaigns: Iterable[Campaign]) -> str:
 
 def clip(words: str, characters: int) -> str:
     """On one line, no longer than this; an ellipsis stands for what is left out."""
-    words = " ".join(words.split())
+    words = visible(" ".join(words.split()))
     return words if len(words) <= characters else words[: max(0, characters - 1)].rstrip() + "…"
 
 

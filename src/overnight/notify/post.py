@@ -4,6 +4,7 @@ Reads {"url", "body", "headers", "seconds"} as JSON; body null: a GET. Exit code
 on its output. The address is not among them: it may hold a token.
 """
 
+import http.client
 import json
 import sys
 import urllib.error
@@ -20,9 +21,9 @@ class _Stay(urllib.request.HTTPRedirectHandler):
 def main() -> int:
     order = json.load(sys.stdin)
     body = order["body"]
-    request = urllib.request.Request(order["url"], None if body is None else body.encode(), order["headers"])
     opener = urllib.request.build_opener(*([] if body is None else [_Stay]))
     try:
+        request = urllib.request.Request(order["url"], None if body is None else body.encode(), order["headers"])
         with opener.open(request, timeout=order["seconds"]):
             return 0
     except urllib.error.HTTPError as error:
@@ -32,8 +33,10 @@ def main() -> int:
         )
     except urllib.error.URLError as error:
         sys.stdout.write(f"not reached: {error.reason}")
-    except (OSError, ValueError) as error:
+    except OSError as error:
         sys.stdout.write(f"not reached: {error}")
+    except (http.client.HTTPException, ValueError) as error:  # their words may hold the address
+        sys.stdout.write(f"no answer that is HTTP, or no address that can be called: {type(error).__name__}")
     return 1
 
 

@@ -81,13 +81,16 @@ class StandIn:
         """The one that was launched."""
         return self._campaigns[-1]
 
-    def ends(self, *, failing: dict[str, str] | None = None, output: bytes = b"", root: Path | None = None) -> None:
-        """Every run ends: those in `failing` with that class, the rest well."""
+    def ends(
+        self, *, failing: dict[str, str] | None = None, output: bytes = b"", root: Path | None = None,
+        said: str = "RuntimeError: boom",
+    ) -> None:  # fmt: skip
+        """Every run ends: those in `failing` with that class and these words, the rest well."""
         failing = failing or {}
         campaign = self.campaign()
         batch = Batch()
         for position, run_id in enumerate(self._runs):
-            run = _ended(campaign.id, run_id, position, failing.get(run_id))
+            run = _ended(campaign.id, run_id, position, failing.get(run_id), said)
             batch.runs[RunRef(campaign.id, run_id)] = run
             state = run.state.value
             batch.story.append(StoryEntry(campaign.id, run_id, now(), "AttemptVerified", "verifying", state, run.words))
@@ -161,11 +164,10 @@ class StandIn:
         )
 
 
-def _ended(campaign: str, run_id: str, position: int, failure: str | None) -> Run:
+def _ended(campaign: str, run_id: str, position: int, failure: str | None, said: str) -> Run:
     found = Classification()
     if failure is not None:
-        evidence = Evidence("attempts/1/output.log", 3, "RuntimeError: boom")
-        found = Classification(failure, "python-traceback", "RuntimeError: boom", evidence)
+        found = Classification(failure, "python-traceback", said, Evidence("attempts/1/output.log", 3, said))
     attempt = Attempt(
         n=1,
         epoch=1,

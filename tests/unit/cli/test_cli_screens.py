@@ -8,11 +8,13 @@ import sys
 import termios
 from pathlib import Path
 
+import pytest
 from client_world import Overnight
 from standin import StandIn
 
-from overnight.cli import speak
+from overnight.cli import live, speak
 from overnight.cli.watch import eta
+from overnight.model.codec import replace
 from overnight.model.reports import StatusReport, SupervisorReport
 
 LONG = "fineweb10B-cvres-mhc-48l-identity-mix-orthostochastic-s"
@@ -76,6 +78,39 @@ def test_results_and_report_fit_their_terminal(standin: StandIn, overnight: Over
     assert shown[3] == command_line
 
 
+HOSTILE = "\x1bc\x1b]0;mine\x07 \x9b2J\x08 \x1b[8mboo \u202eten"
+OBEYED = ("\x1bc", "\x1b]", "\x07", "\x9b", "\x08", "\u202e")
+
+
+@pytest.mark.parametrize("no_colour", ["", "1"])
+def test_what_a_run_printed_is_shown_and_not_obeyed(standin: StandIn, overnight: Overnight, no_colour: str) -> None:
+    """A log line with a reset in it cleared the terminal of whoever asked `status` why the run had failed."""
+    Path("s.csv").write_text(f"run_id,x\na,{HOSTILE}\nb,2\n")
+    assert overnight("launch", "--runs", "s.csv", "--name", "bat", "--", "true", "{x}", "{out_dir}").code == 0
+    standin.ends(failing={"a": "code"}, said=HOSTILE)
+    for arguments in (("status", "bat"), ("why", "bat", "a"), ("results", "bat", "--all")):
+        shown = on_a_terminal(200, *arguments, NO_COLOR=no_colour)
+        assert [mark for mark in OBEYED if mark in shown] == [], shown
+        assert "\\x1bc\\x1b]0;mine\\x07" in shown
+    document = json.loads(overnight("why", "bat", "a", "--json").out)
+    assert document["attempts"][0]["message"] == HOSTILE, "programs get it as it was"
+    assert HOSTILE in overnight("results", "bat", "--all", "--csv").out
+
+
+def test_the_live_page_obeys_no_run_either() -> None:
+    """The same line, in the reason that `watch` shows beside a run and below the table."""
+    drawn = live._line(HOSTILE, "", 200).plain + speak.laid_out([(HOSTILE, "x")], None, ())[0][0]
+    assert [mark for mark in OBEYED if mark in drawn] == []
+
+
+def test_columns_stand_below_each_other_in_every_script() -> None:
+    """A parameter in Chinese takes two columns a character: everything behind it stood elsewhere than its heading."""
+    rows = [("prompt", "loss"), ("日本語", "2.1"), ("e\u0301te", "2.2")]
+    lines = speak.laid_out(rows, None, ())
+    assert [speak.wide(line[0]) for line in lines] == [6, 6, 6]
+    assert speak.laid_out([("a", "日本語日本語")], 9, ((1, 4),))[0][1] == "日本… "
+
+
 def test_columns_give_way_in_order() -> None:
     """A clipped name loses its middle: the seed at its end is what tells runs apart."""
     rows = [(f"{LONG}1337", "", "network: again in 41 s (after an outage)"), ("b", "", "x")]
@@ -97,6 +132,8 @@ def test_what_is_left_is_reckoned_from_runs_that_succeeded() -> None:
     assert left(60.0, 2, succeeded=7, failed=1) is None
     assert left(60.0, 2, succeeded=1, running=2, pending=4) == 150.0
     assert left(60.0, 8, running=2) == 30.0
+    paused = replace(report(2, {"running": 1, "pending": 9}), state="paused")
+    assert eta(paused, 60.0) is None, "what waits waits for a person"
 
 
 def report(slots: int, counts: dict[str, int]) -> StatusReport:

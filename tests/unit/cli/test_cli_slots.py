@@ -108,6 +108,9 @@ def test_a_quarantined_gpu_is_named_with_its_command(host: SlotBook, overnight: 
     assert (line["state"], line["reason"], line["command"]) == ("quarantined", "Xid 79", "overnight slots release 1")
     assert "overnight slots release 1" in overnight("slots").out
     assert table(overnight, "release", "GPU-bb")["gpu:1"]["state"] == "free"
+    assert json.loads(overnight("slots", "--json", "release", "1").out)["slots"], (
+        "one document, wherever the word stands"
+    )
     assert overnight("slots", "release", "1").code == 0, "released twice is released"
 
 

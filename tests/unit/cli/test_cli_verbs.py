@@ -132,6 +132,8 @@ def test_common_options_may_stand_before_the_verb(standin: StandIn, overnight: O
     name = launched(overnight)
     said = overnight("--root", str(root), "--json", "status", name)
     assert json.loads(said.out)["campaign"] == name
+    for words in (("rules", "--json", "list"), ("--json", "rules", "--root", str(root), "list")):
+        assert json.loads(overnight(*words).out)["rules"]
 
 
 def test_why_and_logs(standin: StandIn, overnight: Overnight, root: Path) -> None:
@@ -289,3 +291,5 @@ def test_init_writes_a_file_that_launches(standin: StandIn, overnight: Overnight
     Path("overnight.toml").unlink()
     assert overnight("init").code == 0
     assert overnight("launch", "--dry-run").code == 0
+    Path("my runs").mkdir()
+    assert "overnight launch 'my runs/overnight.toml' --dry-run" in overnight("init", "my runs").out, "as it is pasted"

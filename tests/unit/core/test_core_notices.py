@@ -104,6 +104,12 @@ def test_it_fits_a_lock_screen_and_the_command_is_whole() -> None:
     assert words.body.endswith(f"3 running, 12 to come. {command}")
 
 
+def test_a_notice_carries_no_orders_for_a_terminal() -> None:
+    """`[notify] command` printed the last words of a run, and they cleared the screen."""
+    hostile = notice(what="failed: code", runs=1, why="r1: \x1bc\x9b2J\x07 boo")
+    assert text(hostile, {"bat-1": a_campaign()}).body.startswith("r1: \\x1bc\\x9b2J\\x07 boo")
+
+
 def test_one_run_is_not_called_runs() -> None:
     """Words for people."""
     assert text(notice(what="failed: code", runs=1), {"bat-1": a_campaign()}).title == "bat: 1 run failed: code"

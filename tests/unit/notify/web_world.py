@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Web:
-    """`answers`: a status, `"drip"` (never done) or `"hang"`, one a request; the last goes on. `heard`: what came."""
+    """`answers`: a status, `"drip"` (never done), `"hang"` or `"nonsense"`, one a request; the last goes on. `heard`: what came."""
 
     def __init__(self, *answers: int | str) -> None:
         self.answers = list(answers)
@@ -32,6 +32,9 @@ class Web:
                 answer = web.answers.pop(0) if len(web.answers) > 1 else web.answers[0]
                 if answer == "hang":
                     web.over.wait(60)
+                    return
+                if answer == "nonsense":
+                    self.wfile.write(f"{self.path}\r\n\r\n".encode())
                     return
                 if answer == "drip":
                     with contextlib.suppress(OSError):
