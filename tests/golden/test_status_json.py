@@ -85,7 +85,7 @@ def night():
     campaign = Campaign(
         ID, "bat", "ab" * 32, moment(0), Policy(resources=Resources(gpus=2)), "/home/ada/bat", runs_total=5,
         counts={"pending": 1, "running": 1, "held": 1, "succeeded": 1, "failed": 1},
-        devices=tuple(Device(str(i), f"GPU-{i}") for i in range(4)),
+        devices=tuple(Device(str(i), f"GPU-{i}") for i in range(4)), recovered=1,
     )  # fmt: skip
     runs = (stalled_then_fine(), failed(), running(), held())
     vitals = Vitals(step=300.0, total=5000.0, rate=2.5, metrics={"loss": 4.1}, seconds=130.0, last_life=128.0)
@@ -98,7 +98,6 @@ def night():
             StoryEntry(ID, ROWS[1], moment(1), "RunPlanned", "pending", "running", "attempt 1 on gpu:0,1", 1),
             StoryEntry(ID, ROWS[1], moment(62), "AttemptVerified", "verifying", "failed", "never tried again", 1),
         ],
-        meta={"recoveries": "1"},
         durable=True,
     ))  # fmt: skip
     return store

@@ -101,3 +101,25 @@ def test_a_cancel_of_what_has_ended_says_so() -> None:
     simulation.turn()
     answer = simulation.store.answer("q2")
     assert answer is not None and not answer.ok and answer.message == "nothing to cancel: it has ended already"
+
+
+def test_what_it_did_by_itself_is_its_own_campaigns_and_asked_by_nobody() -> None:
+    """`status` of tonight's campaign boasted of a supervisor that had come up again: for last week's, and after a person
+    had stopped it."""
+    simulation = Simulation(1)
+    old, fresh = (frozen(["a", "b"], Policy(), name=name, knobs={"seconds": 50}) for name in ("old", "fresh"))
+    simulation.ask(launch("q1", old))
+    simulation.run(old)
+    simulation.boot()  # killed: nothing of `old` was left to take over
+    simulation.ask(launch("q2", fresh))
+    simulation.turn()
+    simulation.ask(r.StopSupervisor("q3", "ada@box"))
+    while not simulation.supervisor.stop_wanted:
+        simulation.turn()
+    simulation.boot()
+    simulation.turn()
+    counts = {c.name: c.recovered for c in simulation.store.campaigns()}
+    assert counts == {"old": 0, "fresh": 0}
+    simulation.boot()  # this time it was killed
+    simulation.run(fresh)
+    assert {c.name: c.recovered for c in simulation.store.campaigns()} == {"old": 0, "fresh": 1}

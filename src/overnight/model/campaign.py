@@ -89,6 +89,7 @@ class Campaign(Struct, frozen=True):
     roots: dict[str, Root] = field(default_factory=dict)
     hold: Hold | None = None
     hardware: dict[str, tuple[str, ...]] = field(default_factory=dict)  # GPU (lock key): attempts that broke on it
+    recovered: int = 0  # times a supervisor that nobody had asked to go came up again and took it over
     proven: bool = False  # a run succeeded, or got well past where others failed: no scouts any more
 
     @property

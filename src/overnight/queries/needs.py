@@ -142,7 +142,7 @@ def _failed(store: StoreReader, campaign: Campaign, tally: Tally) -> Need:
 # --- what was done without one -----------------------------------------------------------------------------
 
 
-def did(store: StoreReader, setbacks: list[Setbacks]) -> tuple[str, ...]:
+def did(campaign: Campaign, setbacks: list[Setbacks]) -> tuple[str, ...]:
     """One sentence each, with counts. Only what was really overcome: attempts that were followed by another."""
     overcome: dict[str, list[int]] = {}
     stalls = [0, 0, 0]
@@ -161,9 +161,8 @@ def did(store: StoreReader, setbacks: list[Setbacks]) -> tuple[str, ...]:
             known = CLASSES.get(name)
             meaning = f" ({known.meaning})" if known else ""
             found.append(f"tried again {times(again)} after {name}{meaning}{_resumed(again, resumed)}")
-    recovered = int(store.meta("recoveries") or 0)
-    if recovered:
-        found.append(f"the supervisor came up again {times(recovered)} and took over what it found")
+    if campaign.recovered:
+        found.append(f"the supervisor came up again {times(campaign.recovered)} and took over what it found")
     return tuple(found)
 
 

@@ -69,7 +69,7 @@ def status(
             revision=found.revision,
             words=_words(found, counts, moment),
             needs=needs.needs(store, found, tallies, supervisor, moment),
-            did=needs.did(store, setbacks),
+            did=needs.did(found, setbacks),
             warnings=_warnings(store, found),
             gpu_hours=_hours(useful=sum(t.useful for t in tallies), lost=sum(t.lost for t in tallies)),
             gpu_hours_lost=needs.hours_lost(setbacks),

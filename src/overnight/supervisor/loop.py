@@ -7,6 +7,7 @@ descriptor is readable or the time it returned has come.
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from overnight.model.codec import replace
 from overnight.model.effects import Effect, SetAside, StartAttempt, StopAttempt
 from overnight.model.events import AttemptEnded, RetryDue, RunFaulted
 from overnight.model.run import Run, Vitals
@@ -36,7 +37,7 @@ from overnight.supervisor.ground import Ground
 from overnight.supervisor.herald import Herald
 from overnight.supervisor.ledger import Ledger
 from overnight.supervisor.orders import Orders
-from overnight.supervisor.petitions import LaunchFiles, Petitions
+from overnight.supervisor.petitions import ASKED_TO_GO, LaunchFiles, Petitions
 from overnight.supervisor.planner import Planner
 from overnight.supervisor.scribe import Scribe
 from overnight.supervisor.stepping_down import step_down
@@ -133,13 +134,15 @@ class Supervisor:
                 ledger.apply(ref, RunFaulted(now, f"{type(problem).__name__}: {problem}"))
             for effect in owed:
                 self.dispatch.perform(ref, effect, now)
-        for campaign in ledger.campaigns.values():
+        asked = ledger.store.meta(ASKED_TO_GO)
+        for campaign in list(ledger.campaigns.values()):
+            if campaign.ended is None and not asked:
+                ledger.put(replace(campaign, recovered=campaign.recovered + 1))
             documents = ledger.store.revisions(campaign.id) if campaign.ended is None else []
             self.petitions.revisions += [(campaign.id, n, document) for n, document in enumerate(documents, start=1)]
             self.scribe.changed((campaign.id,))
-        count = int(ledger.store.meta("recoveries") or 0)
-        if ledger.campaigns:
-            ledger.batch.meta["recoveries"] = str(count + 1)
+        if asked:
+            ledger.batch.meta[ASKED_TO_GO] = ""
 
     # --- the turn ------------------------------------------------------------------------------------------
 

@@ -27,6 +27,8 @@ from overnight.supervisor.ledger import SWEPT_PER_TURN, BrokenInvariant, Ledger
 
 log = logging.getLogger(__name__)
 
+ASKED_TO_GO = "asked to go"  # in the store's words: by whom, if the last supervisor was
+
 
 class LaunchFiles(Protocol):
     """The files of a campaign that are written before it is committed; each call may come twice."""
@@ -83,6 +85,7 @@ class Petitions:
                 return self._cancel(request, now)
             case r.StopSupervisor():
                 self.stop_wanted = True
+                self._ledger.batch.meta[ASKED_TO_GO] = request.by
                 return r.Answer(True, "the supervisor stops; runs go on, bounded by their shims")
 
     # --- launch --------------------------------------------------------------------------------------------

@@ -147,7 +147,7 @@ def test_nobody_watching_is_said_first(store):
 
 def test_what_it_did_by_itself(store):
     """Guards against a report that hides the retries, or counts a person's pause as one."""
-    launched(store)
+    launched(store, recovered=2)
     silent = night.stalled(1, 900.0, 300.0)
     resumed = night.attempt(2, name="none", resume_from="ckpt-50.pt")
     paused = night.attempt(
@@ -159,7 +159,6 @@ def test_what_it_did_by_itself(store):
         night.run(2, S.WAITING, night.attempt(1, name="network"), night.attempt(2, name="network")),
         night.run(3, S.PENDING, paused),
         night.run(4, S.FAILED, night.attempt(name="code")),
-        meta={"recoveries": "2"},
     ))  # fmt: skip
     assert ask(store).did == (
         "ended 1 stalled attempt; 1 started again, from a checkpoint",
