@@ -1,18 +1,16 @@
 """The slots of this host, from any shell: look at them, set GPUs aside, let them go. No supervisor is needed."""
 
 import os
-import re
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from overnight.api.errors import NotFound, Refused, Unreachable
 from overnight.executors.slot_files import MARKS, Mark, SlotFiles, slots_home
+from overnight.manifest.deadlines import next_time_of_day
 from overnight.manifest.durations import EXAMPLES, DurationFault, parse_duration
 from overnight.model.reports import SlotLine, SlotsReport
 from overnight.queries.slots import slots as _slots
-
-_TIME_OF_DAY = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 
 
 def slots() -> SlotsReport:
@@ -82,20 +80,14 @@ def _is(line: SlotLine, name: str) -> bool:
 
 def _ends(until: str) -> float:
     """Unix seconds."""
-    found = _TIME_OF_DAY.fullmatch(until.strip())
-    if found is None:
-        try:
-            return time.time() + parse_duration(until)
-        except DurationFault as fault:
-            raise Refused(f"--until: {fault}", f'a time of day ("08:00"), or {EXAMPLES}') from fault
     now = time.time()
-    day = time.localtime(now)
-    hour, minute = int(found[1]), int(found[2])
-    ends = [
-        time.mktime((day.tm_year, day.tm_mon, day.tm_mday + days, hour, minute, 0, 0, 0, -1))
-        for days in (0, 1)
-    ]  # fmt: skip
-    return ends[0] if ends[0] > now else ends[1]
+    ends = next_time_of_day(until, now)
+    if ends is not None:
+        return ends
+    try:
+        return now + parse_duration(until)
+    except DurationFault as fault:
+        raise Refused(f"--until: {fault}", f'a time of day ("08:00"), or {EXAMPLES}') from fault
 
 
 def _unusable(problem: OSError) -> Unreachable:

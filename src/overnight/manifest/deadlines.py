@@ -1,8 +1,8 @@
 """`[limits] deadline`: a time of day, a duration from now, or the end of the scheduler's job."""
 
 import re
+import time
 from collections.abc import Mapping
-from datetime import datetime, timedelta
 
 from overnight.manifest.durations import DurationFault, parse_duration
 
@@ -24,8 +24,22 @@ def check_deadline(text: str) -> None:
         raise DurationFault(str(fault), _ALLOWED) from None
 
 
-def deadline_seconds(text: str | None, env: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds from `now` (with its time zone) to the deadline; None: there is none.
+def next_time_of_day(text: str, now: float) -> float | None:
+    """When the clock on the wall here next says `08:00` (Unix seconds, as `now`); None: it is no time of day. In a night
+    that clocks are changed in, the one that they show afterwards."""
+    found = _TIME.fullmatch(text.strip())
+    if found is None:
+        return None
+    day = time.localtime(now)
+    at = [
+        time.mktime((day.tm_year, day.tm_mon, day.tm_mday + days, int(found[1]), int(found[2]), 0, 0, 0, -1))
+        for days in (0, 1)
+    ]
+    return at[0] if at[0] > now else at[1]
+
+
+def deadline_seconds(text: str | None, env: Mapping[str, str], now: float) -> float | None:
+    """Seconds from `now` (Unix) to the deadline; None: there is none.
 
     `text` is checked. None: $SLURM_JOB_END_TIME of `env`, where that is a time to come.
     """
@@ -33,18 +47,13 @@ def deadline_seconds(text: str | None, env: Mapping[str, str], now: datetime) ->
         return _job_end(env, now)
     if text == "none":
         return None
-    found = _TIME.fullmatch(text)
-    if found is None:
-        return parse_duration(text)
-    at = now.replace(hour=int(found[1]), minute=int(found[2]), second=0, microsecond=0)
-    if at <= now:
-        at += timedelta(days=1)
-    return (at - now).total_seconds()
+    at = next_time_of_day(text, now)
+    return parse_duration(text) if at is None else at - now
 
 
-def _job_end(env: Mapping[str, str], now: datetime) -> float | None:
+def _job_end(env: Mapping[str, str], now: float) -> float | None:
     word = env.get(JOB_END, "")
     if not word.isdecimal():
         return None
-    left = int(word) - now.timestamp()
+    left = int(word) - now
     return left if left > 0 else None

@@ -1,8 +1,6 @@
 """Deadlines of campaigns: nothing starts that could not be kept, and what lives is ended while there is time."""
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
-
 from overnight.core import deadline
 from overnight.manifest import deadline_seconds
 from overnight.model.campaign import Campaign
@@ -17,8 +15,7 @@ from overnight.supervisor.ledger import SWEPT_PER_TURN, Ledger
 def with_deadline(campaign: Campaign, env: Mapping[str, str], now: Moment) -> Campaign:
     """The campaign with its deadline counted from now: at launch, where it was amended, or once it has passed.
     `env`: of the shell that typed, whose scheduler's job ends at some time."""
-    here = datetime.fromtimestamp(now.wall).astimezone()
-    seconds = deadline_seconds(campaign.policy.limits.deadline, env, here)
+    seconds = deadline_seconds(campaign.policy.limits.deadline, env, now.wall)
     return replace(campaign, deadline=None if seconds is None else after(now, seconds))
 
 
