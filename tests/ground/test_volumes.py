@@ -120,7 +120,9 @@ def test_limits_hold_while_the_state_is_full(tmp_path: Path, volume: Volume) -> 
         (pid,) = lines(ground.work / "pids")
         await_that(lambda: not Path(f"/proc/{pid}").exists(), 30)
         report = ground.status(campaign)
-        assert "full" in report["supervisor"]["problem"] and report["needs"][0]["command"] == "overnight doctor"
+        assert "full" in report["supervisor"]["problem"] and report["needs"][0]["command"].startswith(
+            "overnight doctor --root "
+        )
         volume.empty()
         await_that(lambda: ground.status(campaign)["counts"] == {"failed": 1})
         assert ground.summary(campaign, "run-1")["failure"]["class"] == "timeout.wall"

@@ -104,8 +104,8 @@ def test_a_cancel_of_what_has_ended_says_so() -> None:
 
 
 def test_what_it_did_by_itself_is_its_own_campaigns_and_asked_by_nobody() -> None:
-    """`status` of tonight's campaign boasted of a supervisor that had come up again: for last week's, and after a person
-    had stopped it."""
+    """`status` of tonight's campaign boasted of a supervisor that had come up again: for last week's, and after a
+    person had stopped it."""
     simulation = Simulation(1)
     old, fresh = (frozen(["a", "b"], Policy(), name=name, knobs={"seconds": 50}) for name in ("old", "fresh"))
     simulation.ask(launch("q1", old))

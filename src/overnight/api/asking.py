@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from overnight.api.errors import Refused, Unreachable, in_words
 from overnight.api.places import Place
+from overnight.artifacts.layout import of_root
 from overnight.model.manifest import Refusal
 from overnight.model.requests import Answer, Request
 from overnight.supervisor import inbox, keep
@@ -52,7 +53,7 @@ def _await(place: Place, request_id: str, bring_up: bool, within_seconds: float)
             if rejected is not None:
                 raise Refusal(
                     f"the supervisor could not read the request: {rejected}",
-                    "it may run an older version: overnight supervisor restart",
+                    f"it may run an older version: overnight supervisor restart {of_root(place.root_name)}",
                 )
             now = time.monotonic()
             if now - start > within_seconds:

@@ -7,6 +7,7 @@ from pathlib import Path
 from overnight.api.errors import Refused, Unreachable, in_words
 from overnight.api.places import Place
 from overnight.api.shell import user
+from overnight.artifacts.layout import of_root
 from overnight.model.codec import Struct
 from overnight.supervisor import keep, units
 
@@ -45,7 +46,7 @@ def plan(where: Place) -> Installation:
             path = unit_path(name)
             text = units.unit(where.root, state, os.environ, os.uname().nodename)
             return Installation(name, SYSTEMD, str(path), text, _read(path), linger_warnings())
-        table = crontab()
+        table = crontab(where)
         text = units.cron_line(where.root, state, os.environ)
     except units.Unspeakable as problem:
         raise Refused(str(problem), "a root whose path holds none can be installed") from problem
@@ -61,7 +62,7 @@ def install(where: Place, planned: Installation) -> None:
         _call("systemctl", "--user", "daemon-reload")
         _call("systemctl", "--user", "enable", "--now", f"{planned.name}.service")
         return
-    table = crontab()
+    table = crontab(where)
     changed = units.with_line(table, planned.name, planned.text)
     if changed != table:
         _write_crontab(changed)
@@ -144,13 +145,14 @@ def linger_warnings() -> tuple[str, ...]:
 # --- cron --------------------------------------------------------------------------------------------------
 
 
-def crontab() -> str:
+def crontab(where: Place) -> str:
     """This user's table; empty if there is none. Raises `Unreachable` where there is no cron to ask."""
     table = _crontab_if_any()
     if table is None:
         raise Unreachable(
             "neither systemd for users nor cron is here: nothing can bring a supervisor back by itself",
-            "install cron, or let whatever starts this machine run: overnight supervisor start",
+            "install cron, or let whatever starts this machine run: "
+            f"overnight supervisor start {of_root(where.root_name)}",
         )
     return table
 

@@ -15,6 +15,7 @@ from overnight.api.errors import Refused, in_words
 from overnight.api.places import Place, place_of, root_name
 from overnight.api.ruling import check_own
 from overnight.api.shell import by, code_of, this_shell, user, workdir
+from overnight.artifacts.layout import of_root
 from overnight.model.codec import Struct
 from overnight.model.requests import Launch
 from overnight.model.states import UNENDED
@@ -183,7 +184,8 @@ def _of_logout(place: Place, env: Mapping[str, str] | None) -> list[str]:
 
     if (place.state / KEEPER_STAY).exists() or not logout_kills(os.environ if env is None else env, user()):
         return []
-    return ["when you log out, systemd ends what you started: overnight supervisor install keeps it (see doctor)"]
+    command = f"overnight supervisor install {of_root(place.root_name)}"
+    return [f"when you log out, systemd ends what you started: {command} keeps it (see doctor)"]
 
 
 def _of_own_config() -> list[str]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from overnight.api.errors import Refused, in_words
 from overnight.api.places import launch_root
+from overnight.artifacts.layout import of_root
 from overnight.model.codec import Struct
 
 
@@ -35,7 +36,9 @@ def rebuild(root: str | Path | None = None) -> Rebuilt:
         try:
             lock = Lock(state)
         except Taken as taken:
-            raise Refused("a supervisor is up and holds the database", "overnight supervisor stop") from taken
+            raise Refused(
+                "a supervisor is up and holds the database", f"overnight supervisor stop {of_root(where)}"
+            ) from taken
         try:
             aside = set_aside_database(state)
             store = SqliteStore(state / "overnight.db")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from overnight.api.campaign import Campaign
 from overnight.api.errors import NotFound, Refused, Unreachable, in_words
 from overnight.api.places import Place, launch_root, place_of
+from overnight.artifacts.layout import of_root
 from overnight.supervisor import keep
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _refuse_stopped(leader: "Lease", root: Path, host_gone: bool) -> None:
         raise Refused(
             f"the supervisor on {leader.host} was stopped while {leader.live} of its attempts were alive; here they "
             "would run a second time",
-            f"there: overnight supervisor start --root {root}; or, if that host is gone for good, say --host-gone",
+            f"there: overnight supervisor start {of_root(root)}; or, if that host is gone for good, say --host-gone",
         )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from overnight.api.errors import Unreachable
+from overnight.artifacts.layout import of_root
 from overnight.model.campaign import StoryEntry
 from overnight.model.states import ENDED
 from overnight.supervisor import keep
@@ -49,7 +50,8 @@ class Overseeing:
         if keep.is_stopped(self._place.state):
             raise Unreachable(
                 "the supervisor was stopped with `overnight supervisor stop`",
-                "live runs go on, bounded by their shims; `overnight supervisor start` lets the rest go on",
+                "live runs go on, bounded by their shims; the rest after "
+                f"overnight supervisor start {of_root(self._place.root_name)}",
             )
         try:
             words = self._overseer.look()

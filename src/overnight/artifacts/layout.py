@@ -11,6 +11,13 @@ from overnight.model.codec import Struct
 CAMPAIGNS = "campaigns"
 
 
+def of_root(root: str | os.PathLike[str]) -> str:
+    """`--root DIR` as a shell takes it: what is said to be typed works from any folder, whatever roots there are."""
+    from shlex import quote  # only where something is to be typed: `status` is to start quickly
+
+    return f"--root {quote(os.fspath(root))}"
+
+
 def campaigns_dir(root: str) -> str:
     """The folder whose entries are the campaigns of a root."""
     return f"{root}/{CAMPAIGNS}"

@@ -138,6 +138,7 @@ def _uninstall(place: Any, as_json: bool, dry_run: bool) -> int:
 
 def _report(place: Any, as_json: bool) -> int:
     from overnight.api import watchers
+    from overnight.artifacts.layout import of_root
 
     report = watchers.report(place)
     if as_json:
@@ -154,6 +155,6 @@ def _report(place: Any, as_json: bool) -> int:
     if report.alive:
         speak.say(f"pid {report.pid} watches {place.root}" + (", starting nothing" if report.watch_only else ""))
     else:
-        speak.say(f"nobody watches {place.root}; overnight supervisor start")
+        speak.say(f"nobody watches {place.root}; overnight supervisor start {of_root(place.root)}")
     speak.say(f"its log: {Path(place.state) / 'supervisor.log'}")
     return 0

@@ -25,8 +25,8 @@ def check_deadline(text: str) -> None:
 
 
 def next_time_of_day(text: str, now: float) -> float | None:
-    """When the clock on the wall here next says `08:00` (Unix seconds, as `now`); None: it is no time of day. In a night
-    that clocks are changed in, the one that they show afterwards."""
+    """When the clock on the wall here next says `08:00` (Unix seconds, as `now`); None: it is no time of day. In a
+    night in which clocks are changed, the one that they show afterwards."""
     found = _TIME.fullmatch(text.strip())
     if found is None:
         return None

@@ -20,7 +20,6 @@ from overnight.store.reading import Setbacks, Tally
 _NAMED = 10  # runs that a need lists
 _SAID_SHOWN = 160  # characters of what a failed run said: the line before the one to type is to be read
 _NOT_OURS = frozenset({"cancel", "pause"})  # ended by a person: no setback that was overcome
-_ROOM = "overnight amend {} --set limits.disk_free=…"  # or free space
 _SECONDS_AN_HOUR = 3600.0
 
 
@@ -47,13 +46,14 @@ def hours_lost(setbacks: list[Setbacks]) -> dict[str, float]:
 
 
 def needs(
-    store: StoreReader, campaign: Campaign, tallies: list[Tally], supervisor: SupervisorReport, at: Moment
+    store: StoreReader, campaign: Campaign, tallies: list[Tally], supervisor: SupervisorReport, root: str, at: Moment
 ) -> tuple[Need, ...]:
     """Most pressing first, each with the command to type."""
     unfinished = sum(t.runs for t in tallies if t.state not in ENDED)
-    found = [*_of_the_supervisor(unfinished, supervisor), *_of_a_pause(campaign, tallies)]
+    found = [*_of_the_supervisor(unfinished, supervisor, root), *_of_a_pause(campaign, tallies)]
     if campaign.no_room and unfinished:
-        found.append(Need("nothing new starts: a disk is full", campaign.no_room, _ROOM.format(campaign.id)))
+        why = f"{campaign.no_room}. It goes on by itself once there is; limits.disk_free says how much that is"
+        found.append(Need("nothing new starts: a disk is full", why, _typed("overnight doctor", root)))
     found += quarantined(campaign, os.environ)
     found += causes.needs(campaign, at)
     for tally in tallies:
@@ -65,23 +65,29 @@ def needs(
     return tuple(found)
 
 
-def _of_the_supervisor(unfinished: int, supervisor: SupervisorReport) -> list[Need]:
+def _of_the_supervisor(unfinished: int, supervisor: SupervisorReport, root: str) -> list[Need]:
     if not unfinished:
         return []
     open_runs = f"{count(unfinished, 'run')} {'has' if unfinished == 1 else 'have'} not ended"
     if not supervisor.alive:
         known = f"; {supervisor.words}" if supervisor.words else ""
         why = f"{open_runs}; what runs goes on, bounded, but nothing new starts{known}"
-        return [Need("nobody is watching", why, "overnight supervisor start")]
+        return [Need("nobody is watching", why, _typed("overnight supervisor start", root))]
     if supervisor.problem:
         why = (
             f"{supervisor.problem}; what runs is watched and kept to its limits, nothing new starts until that is cured"
         )
-        return [Need("the supervisor cannot write its state", why, "overnight doctor")]
+        return [Need("the supervisor cannot write its state", why, _typed("overnight doctor", root))]
     if supervisor.watch_only:
         why = f"{open_runs}; the supervisor died too often of its own fault and starts nothing new"
-        return [Need("the supervisor only watches", why, "overnight supervisor restart")]
+        return [Need("the supervisor only watches", why, _typed("overnight supervisor restart", root))]
     return []
+
+
+def _typed(command: str, root: str) -> str:
+    from overnight.artifacts.layout import of_root  # only where there is a need: `status` is to be instant
+
+    return f"{command} {of_root(root)}"
 
 
 def _of_a_pause(campaign: Campaign, tallies: list[Tally]) -> list[Need]:

@@ -68,7 +68,7 @@ def status(
             manifest_sha256=found.sha256,
             revision=found.revision,
             words=_words(found, counts, moment),
-            needs=needs.needs(store, found, tallies, supervisor, moment),
+            needs=needs.needs(store, found, tallies, supervisor, root, moment),
             did=needs.did(found, setbacks),
             warnings=_warnings(store, found),
             gpu_hours=_hours(useful=sum(t.useful for t in tallies), lost=sum(t.lost for t in tallies)),

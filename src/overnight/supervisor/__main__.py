@@ -15,6 +15,7 @@ import socket
 import sys
 from pathlib import Path
 
+from overnight.artifacts.layout import of_root
 from overnight.executors.local import LocalExecutor
 from overnight.store import SqliteStore
 from overnight.supervisor.inbox import StateGone
@@ -99,7 +100,7 @@ def _supervise(root: Path, state: Path, keeper: socket.socket | None, lock: Lock
     if known is None:
         supervisor.ledger.batch.meta[META] = str(tenure.term)
     elif known != str(tenure.term):
-        log.error("the takeover of %s was not finished; overnight resume --root %s", root, root)
+        log.error("the takeover of %s was not finished; overnight resume %s", root, of_root(root))
         return 0
     supervisor.recover()
     log.info("term %s, pid %d%s", lock.term, os.getpid(), ", watch-only" if watch_only else "")

@@ -1,6 +1,7 @@
 """Deadlines of campaigns: nothing starts that could not be kept, and what lives is ended while there is time."""
 
 from collections.abc import Iterator, Mapping
+
 from overnight.core import deadline
 from overnight.manifest import deadline_seconds
 from overnight.model.campaign import Campaign

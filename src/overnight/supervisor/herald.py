@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from overnight.artifacts.layout import of_root
 from overnight.core import notices
 from overnight.model.notices import Delivery, Notice, NoticeKind, NoticeText
 from overnight.model.settings import Settings
@@ -22,9 +23,10 @@ _DAY_SECONDS = 86_400.0
 
 
 class Herald:
-    """`notifier` None: nobody is told, what is owed stays owed."""
+    """`notifier` None: nobody is told, what is owed stays owed. `root`: for what is to be typed."""
 
-    def __init__(self, ledger: Ledger, workers: Workers, notifier: Notifier | None) -> None:
+    def __init__(self, ledger: Ledger, workers: Workers, notifier: Notifier | None, root: str) -> None:
+        self._root = root
         self._ledger = ledger
         self._workers = workers
         self._notifier = notifier
@@ -51,7 +53,7 @@ class Herald:
         elif any(campaign.state in UNENDED for campaign in self._ledger.campaigns.values()):
             why = "It died too often of its own fault: what runs is watched, nothing new starts"
             self._ledger.tell("watch-only", "", NoticeKind.NEEDS_YOU, now, "the supervisor only watches", why=why,
-                              command="overnight supervisor restart")  # fmt: skip
+                              command=f"overnight supervisor restart {of_root(self._root)}")  # fmt: skip
 
     # --- before the commit ---------------------------------------------------------------------------------
 
@@ -122,7 +124,8 @@ class Herald:
         if self._unstored is None:
             why = f"{problem}. What runs is watched, nothing new starts"
             what = "the database cannot be written"
-            self._unstored = Notice("", "store", 1, NoticeKind.NEEDS_YOU, now, now, what, why, "overnight doctor")
+            command = f"overnight doctor {of_root(self._root)}"
+            self._unstored = Notice("", "store", 1, NoticeKind.NEEDS_YOU, now, now, what, why, command)
         self._unstored_due = now.mono + self._settings.notify.cooldown
         text = notices.text(self._unstored, self._ledger.campaigns)
         self._workers.submit(("notice", "unstored"), self._delivery(notifier, text, self._unstored.told))

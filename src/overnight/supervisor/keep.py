@@ -16,6 +16,7 @@ from pathlib import Path
 
 import overnight
 from overnight.artifacts.holder import Holder, lives, read_holder
+from overnight.artifacts.layout import of_root
 from overnight.artifacts.lease import Lease, my_lease, read_lease
 
 LOCK = "lock"
@@ -104,7 +105,7 @@ def lost_words(root: Path, state: Path) -> tuple[str, str]:
     """What is said of it, and what to do."""
     return (
         f"the database {state / DATABASE} is missing, and {root} holds campaigns that it knew",
-        f"overnight rebuild --root {root} makes a new one from the campaign files; nothing was started",
+        f"overnight rebuild {of_root(root)} makes a new one from the campaign files; nothing was started",
     )
 
 
@@ -130,7 +131,7 @@ def check_leader(root: Path, state: Path) -> None:
     if leader is not None:
         raise CannotSupervise(
             f"host {leader.host} leads {root}",
-            f"ask there; if that host is gone, overnight resume --root {root} takes over once it has been silent",
+            f"ask there; if that host is gone, overnight resume {of_root(root)} takes over once it has been silent",
         )
 
 

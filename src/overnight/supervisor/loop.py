@@ -89,7 +89,7 @@ class Supervisor:
             self.ledger, self.dispatch, orders, workers, code, ground, self.petitions.revise_code
         )  # fmt: skip
         self.deadlines = Deadlines(self.ledger)
-        self.herald = Herald(self.ledger, workers, notifier)
+        self.herald = Herald(self.ledger, workers, notifier, orders.layout.root)
         self.ledger.on_move = self._moved
         self._now = clock.now()
         self._wake: float | None = None

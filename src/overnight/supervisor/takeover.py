@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from overnight.artifacts.layout import of_root
 from overnight.artifacts.lease import Lease, my_lease, take_lease
 from overnight.executors import recovery
 from overnight.model.codec import Struct
@@ -50,7 +51,7 @@ def take_over(root: Path, state: Path, leader: Lease, clock: Clock) -> TakenOver
     try:
         lock = Lock(state)
     except Taken as taken:
-        raise Refusal(f"a supervisor holds {state}", "overnight supervisor stop") from taken
+        raise Refusal(f"a supervisor holds {state}", f"overnight supervisor stop {of_root(root)}") from taken
     try:
         return _taken(root, state, leader, term, clock, claim=not mine)
     finally:
@@ -69,7 +70,7 @@ def _taken(root: Path, state: Path, leader: Lease, term: int, clock: Clock, *, c
         store.close()
         problems = work.problems
     if claim and not take_lease(str(root), my_lease(str(state), term)):
-        raise Refusal(f"another host has just taken {root} over", f"overnight resume --root {root} tells which")
+        raise Refusal(f"another host has just taken {root} over", f"overnight resume {of_root(root)} tells which")
     if not current:
         set_aside_database(state)
         fresh.rename(database)

@@ -154,7 +154,7 @@ def test_nobody_watches_what_has_not_ended(place: Place, monkeypatch: pytest.Mon
     assert watch.supervisor(place).health == Health.OK
     monkeypatch.setattr(watch, "_unfinished", lambda where: 2)
     found = watch.supervisor(place)
-    assert found.health == Health.BAD and found.hint == "overnight supervisor start"
+    assert found.health == Health.BAD and found.hint == f"overnight supervisor start --root {place.root}"
     keep.wish_stopped(place.state, "ada")
     assert watch.supervisor(place).health == Health.WARN
 

@@ -154,7 +154,7 @@ def test_a_ping_is_heard_or_says_why() -> None:
 
 @pytest.mark.parametrize("path", ["/hook SECRET", "@elsewhere:SECRET/", "/hook"])
 def test_an_address_that_cannot_be_called_is_not_repeated(path: str) -> None:
-    """A traceback of the web client was what came of a try, and the token of the address stood in it, and in the log."""
+    """What came of a try was a traceback of the web client, with the token of the address in it, and in the log."""
     with web("nonsense") as server:
         base = server.url.partition("/hook")[0]
         url = base + path if path != "/hook" else server.url

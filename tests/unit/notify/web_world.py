@@ -10,7 +10,8 @@ from typing import Any
 
 
 class Web:
-    """`answers`: a status, `"drip"` (never done), `"hang"` or `"nonsense"`, one a request; the last goes on. `heard`: what came."""
+    """`answers`: a status, `"drip"` (never done), `"hang"` or `"nonsense"`, one a request; the last goes on. `heard`:
+    what came."""
 
     def __init__(self, *answers: int | str) -> None:
         self.answers = list(answers)

@@ -138,9 +138,11 @@ def test_nobody_watching_is_said_first(store):
     """Guards against a dead supervisor found out in the morning by missing results."""
     launched(store)
     need = ask(store, supervisor=DEAD).needs[0]
-    assert (need.what, need.command) == ("nobody is watching", "overnight supervisor start")
+    assert (need.what, need.command) == ("nobody is watching", "overnight supervisor start --root /r")
+    (need, *_) = status(store, night.ID, supervisor=DEAD, root="/r d", at=night.moment(5000)).needs
+    assert need.command == "overnight supervisor start --root '/r d'", "as it is pasted, wherever that is"
     only = replace(WATCHED, watch_only=True)
-    assert ask(store, supervisor=only).needs[0].command == "overnight supervisor restart"
+    assert ask(store, supervisor=only).needs[0].command == "overnight supervisor restart --root /r"
     store.commit(night.moved(*(night.run(i, S.SUCCEEDED, night.attempt(name="none")) for i in range(6))))
     assert ask(store, supervisor=DEAD).needs == ()  # nothing is left to watch
 

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from overnight.api.places import Place
+from overnight.artifacts.layout import of_root
 from overnight.model.health import Check, Health
 
 _GIB, _MIB = 1 << 30, 1 << 20
@@ -112,9 +113,8 @@ def database(where: Place) -> Check:
     except sqlite3.Error as problem:
         return Check("database", Health.BAD, f"{where.database}: {problem}", "")
     if said:
-        return Check(
-            "database", Health.BAD, f"{where.database} is damaged: {said}", f"overnight rebuild --root {where.root}"
-        )
+        hint = f"overnight rebuild {of_root(where.root_name)}"
+        return Check("database", Health.BAD, f"{where.database} is damaged: {said}", hint)
     size = os.stat(where.database).st_size
     return Check(
         "database", Health.OK, f"whole: {campaigns} campaign{'s' if campaigns != 1 else ''}, {size // 1024:,} KiB"

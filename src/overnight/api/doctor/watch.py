@@ -3,10 +3,13 @@
 import os
 import stat
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from overnight.api.places import Place
+from overnight.artifacts.layout import of_root
 from overnight.model.health import Check, Health
+from overnight.model.states import UNENDED
 
 if TYPE_CHECKING:
     from overnight.model.notices import Notice
@@ -17,10 +20,10 @@ def supervisor(where: Place) -> Check:
     from overnight import queries
     from overnight.supervisor import keep
 
-    report = queries.supervisor_report(where.state_name)
+    report, root = queries.supervisor_report(where.state_name), of_root(where.root_name)
     if report.alive and report.watch_only:
         return Check("supervisor", Health.BAD, f"pid {report.pid} only watches: it died too often of its own fault",
-                     f"read {where.state / keep.SUPERVISOR_LOG}, then overnight supervisor restart")  # fmt: skip
+                     f"read {where.state / keep.SUPERVISOR_LOG}, then overnight supervisor restart {root}")  # fmt: skip
     if report.alive:
         return Check("supervisor", Health.OK, f"pid {report.pid} watches {where.root}")
     left = _unfinished(where)
@@ -28,9 +31,10 @@ def supervisor(where: Place) -> Check:
     if not left:
         return Check("supervisor", Health.OK, f"{words}, and nothing there needs it")
     words = f"{words}, and {left} campaign{'s have' if left != 1 else ' has'} not ended"
+    start = f"overnight supervisor start {root}"
     if keep.is_stopped(where.state):
-        return Check("supervisor", Health.WARN, f"{words}: somebody stopped it", "overnight supervisor start")
-    return Check("supervisor", Health.BAD, words, "overnight supervisor start")
+        return Check("supervisor", Health.WARN, f"{words}: somebody stopped it", start)
+    return Check("supervisor", Health.BAD, words, start)
 
 
 def _unfinished(where: Place) -> int:
@@ -44,7 +48,7 @@ def _unfinished(where: Place) -> int:
     except StoreError:
         return 0  # the database has a line of its own
     try:
-        return sum(campaign.state.value in {"active", "paused"} for campaign in store.campaigns())
+        return sum(campaign.state in UNENDED for campaign in store.campaigns())
     except StoreError:
         return 0
     finally:
@@ -58,7 +62,7 @@ def installed(where: Place) -> Check:
     method = installing.installed(where)
     if method is None:
         return Check("install", Health.NOTE, "after a reboot nobody watches until you type something",
-                     "overnight supervisor install")  # fmt: skip
+                     f"overnight supervisor install {of_root(where.root_name)}")  # fmt: skip
     warnings = installing.linger_warnings() if method == installing.SYSTEMD else installing.cron_warnings()
     if warnings:
         words, _, hint = warnings[0].rpartition(": ")
@@ -71,6 +75,7 @@ def slots() -> Check:
     from overnight.executors.slot_files import slots_home
 
     home = slots_home(os.environ)
+    typed = quote(str(home))
     try:
         found = os.lstat(home)
     except FileNotFoundError:
@@ -78,12 +83,12 @@ def slots() -> Check:
     except OSError as problem:
         return Check("slots", Health.BAD, f"{home}: {problem.strerror}", "OVERNIGHT_SLOTS_DIR names another")
     if not stat.S_ISDIR(found.st_mode):
-        return Check("slots", Health.BAD, f"{home} is no directory", f"see what it is, and remove it: ls -l {home}")
+        return Check("slots", Health.BAD, f"{home} is no directory", f"see what it is, and remove it: ls -l {typed}")
     if not os.access(home, os.W_OK | os.X_OK):
-        return Check("slots", Health.BAD, f"{home} cannot be written by you", f"its owner types: chmod 1777 {home}")
+        return Check("slots", Health.BAD, f"{home} cannot be written by you", f"its owner types: chmod 1777 {typed}")
     shared = bool(found.st_mode & stat.S_IWOTH)
     if shared and not found.st_mode & stat.S_ISVTX:
-        return Check("slots", Health.WARN, f"in {home} everybody may remove everybody's locks", f"chmod 1777 {home}")
+        return Check("slots", Health.WARN, f"in {home} everybody may remove everybody's locks", f"chmod 1777 {typed}")
     aside = sorted(path.name for path in Path(home).iterdir() if path.suffix in (".quarantine", ".drain"))
     if aside:
         return Check("slots", Health.WARN, f"taken out of use: {', '.join(aside[:8])}", "overnight slots says why")
@@ -125,7 +130,7 @@ def notify(where: Place) -> Check:
     if not ways:
         return Check("notify", Health.NOTE, f"nobody is told of anything{ping}", f"write [notify] into {path}")
     if path.stat().st_mode & 0o077 and (own.webhook or own.apprise or settings.ping.url):
-        return Check("notify", Health.WARN, f"others may read the addresses in {path}", f"chmod 600 {path}")
+        return Check("notify", Health.WARN, f"others may read the addresses in {path}", f"chmod 600 {quote(str(path))}")
     if own.apprise and not _has_apprise():
         return Check("notify", Health.BAD, "Apprise is not installed", 'pip install "overnight[notify]"')
     late = [notice for notice in _owed(where) if notice.tries]
