@@ -121,6 +121,26 @@ def test_a_slot_is_held_by_whoever_inherited_it_and_freed_by_death_alone(tmp_pat
     other.close()
 
 
+def test_what_our_own_attempts_hold_is_named_by_its_run(tmp_path: Path, book: SlotBook) -> None:
+    """`why` said that a GPU was held by "an attempt", and which of forty it was took another command to find."""
+    whole = got(book.acquire(SlotRequest("theirs", 1, TWO)))
+    half = got(book.acquire(SlotRequest("halves", 0.5, TWO)))
+    locks = [*_taken(book, whole, RunRef("theirs", "s7")), *_taken(book, half, RunRef("halves", "s8"))]
+    assert "GPU 0 is held by theirs (run s7, attempt 1) of " in refused(book.acquire(SlotRequest("c", 1, TWO))).words
+    other = got(book.acquire(SlotRequest("halves", 0.5, TWO)))
+    locks += _taken(book, other, RunRef("halves", "s9"))
+    words = refused(book.acquire(SlotRequest("halves", 0.5, TWO[1:]))).words
+    assert "GPU 1 is held by halves (run s8, attempt 1) of " in words and "(run s9, attempt 1)" in words
+    for fd in locks:
+        os.close(fd)
+
+
+def _taken(book: SlotBook, slot: Slot, ref: RunRef) -> list[int]:
+    locks = book.take(slot, ref, 1, f"{ref.campaign}.{ref.run_id}.1")
+    assert isinstance(locks, list)
+    return locks
+
+
 def test_several_gpus_are_taken_together_or_not_at_all(tmp_path: Path, book: SlotBook) -> None:
     """Two runs of two GPUs that each held one and waited for the other's until morning."""
     other = holder(tmp_path / "slots", TWO[1])

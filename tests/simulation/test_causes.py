@@ -151,7 +151,10 @@ def test_a_run_cancelled_or_retried_while_held_leaves_the_cause() -> None:
     story = Story(rows(5, {**EVERY, "attempt": 1, "exit_code": AUTH}))
     story.end()
     story.cancel("r0")
-    story.type(r.Amend(*story.who, story.code, dropped=("r1",)))
+    amend = r.Amend(*story.who, story.code, dropped=("r0", "r1"))
+    story.type(amend)
+    answer = story.simulation.store.answer(amend.id)
+    assert answer is not None and answer.details == ("ended before, and left as it is: r0", "dropped: r1")
     story.retry("r2")
     story.until(lambda: story.counts == {"cancelled": 2, "succeeded": 3})
     assert len(story.said("r2, which had met it, succeeded")) == 1  # then nothing holds the others

@@ -40,7 +40,12 @@ class _WithCommand(click.Command):
 @click.option("--only", metavar="GLOB", help="Only the runs whose names match.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N runs.")
 @click.option("--executor", metavar="E", help="Where attempts run: local, fake.")
-@click.option("--wait", is_flag=True, help="Return when nothing can move without you; exit 1 if not all succeeded.")
+@click.option(
+    "--wait",
+    is_flag=True,
+    help="Return when nothing can move without you; exit 1 if not all succeeded. While a probe may still let held runs "
+    "go (a path that is missing, a host, a full disk: up to 24 hours) it waits.",
+)
 @click.option("--watch", "watching", is_flag=True, help="Then look on, live.")
 @click.option("--dry-run", is_flag=True, help="Show what would run; write nothing.")
 @click.option("--fresh", is_flag=True, help="Even though an unfinished campaign has this name.")

@@ -97,12 +97,19 @@ def judge(
 
 
 def _words(found: Classification) -> str:
-    return f"held by a cause in common, {what(found.name, found.about)}: {found.message}"
+    return f"held by a cause in common, {what(found.name, found.about, found.message)}: {found.message}"
 
 
-def what(name: str, about: str) -> str:
-    """`auth (huggingface.co)`; of a cause that is about nothing in particular its class alone."""
-    return f"{name} ({about})" if about and len(about) <= SUBJECT_CHARACTERS else name
+def what(name: str, about: str, beside: str = "") -> str:
+    """`auth (huggingface.co)`; of a cause that is about nothing in particular its class alone. `beside`: the message
+    that will stand beside it, and may be all that it is about."""
+    if not about or len(about) > SUBJECT_CHARACTERS or _letters(about) == _letters(beside):
+        return name
+    return f"{name} ({about})"
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalpha, text))
 
 
 def earlier(moment: Moment, than: Moment) -> bool:
@@ -152,7 +159,7 @@ def _told(campaign: Campaign, cause: Cause) -> str:
     else:
         ends = f"then: overnight resume {campaign.id}"
     return (
-        f"{', '.join(cause.runs)} met the same {what(cause.name, cause.about)}: {cause.message}; the runs that meet it "
+        f"{', '.join(cause.runs)} met the same {what(cause.name, cause.about, cause.message)}: {cause.message}; the runs that meet it "
         f"are held, uncounted, the others go on. To do: {remedy}; {ends}"
     )
 

@@ -172,6 +172,18 @@ class SlotFiles:
         finally:
             os.close(fd)
 
+    def holder(self, key: str) -> str:
+        """Who has, or last had, the lock, in words; without looking whether it is held."""
+        try:
+            fd = os.open(f"{self.directory}/{key}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return ""
+        try:
+            tenant = read_tenant(fd)
+        finally:
+            os.close(fd)
+        return tenant.words if tenant.campaign else ""
+
     def known(self) -> list[str]:
         """Keys of all slots that were ever used or set aside here."""
         try:

@@ -14,6 +14,7 @@ from overnight.model.run import Slot
 from overnight.ports import Busy, Placement, RunRef, SlotRequest
 
 _PORTS_REMEMBERED = 4096
+_AN_ATTEMPT = "an attempt that has not ended"
 FOREIGN_SECONDS = 2.0  # so old a look at a GPU that somebody else uses is looked at again
 
 
@@ -121,7 +122,7 @@ class SlotBook:
         if checked is not None:
             raise Taken(f"GPU {entry} is not free yet: {checked}")
         if key in self._passed:
-            raise Taken(f"GPU {entry} is held by an attempt that has not ended")
+            raise Taken(f"GPU {entry} is held by {self._files.holder(key) or _AN_ATTEMPT}")
         try:
             fd, tenant = self._files.lock(key)
         except Taken as taken:
@@ -182,7 +183,7 @@ class SlotBook:
             for number in range(shares):
                 share = f"{key}.share-{number}"
                 if share in self._passed:
-                    holders.append("an attempt that has not ended")
+                    holders.append(self._files.holder(share) or _AN_ATTEMPT)
                     continue
                 try:
                     fds.append(self._files.lock(share)[0])

@@ -76,7 +76,7 @@ def _of_cause(campaign: Campaign, cause: Cause, at: Moment) -> Need:
     command = f"overnight resume {campaign.id}"
     from overnight.core.causes import PROOF, what  # only where there is one: `status` is to be instant
 
-    subject = what(cause.name, cause.about)
+    subject = what(cause.name, cause.about, cause.message)
     message = cause.message.rstrip(".")
     if cause.freed:
         return Need(f"{runs} being let go: {subject}", cause.freed, f"overnight status {campaign.id}", cause.runs)

@@ -81,10 +81,7 @@ def _setbacks(run: Run) -> Iterator[tuple[Attempt, str, str, bool, bool]]:
         if attempt.never_began:
             continue
         if not attempt.live and found is not None and found.name != "none":
-            if later is not None:
-                again = later.epoch == attempt.epoch
-            else:
-                again = run.epoch == attempt.epoch and run.state in {RunState.PENDING, RunState.WAITING}
+            again = later is not None and later.epoch == attempt.epoch  # not yet, while the run waits
             resumed = later is not None and later.resume_from is not None
             yield attempt, found.name, ended_by(attempt).value, again, resumed
         later = attempt

@@ -28,6 +28,7 @@ from overnight.supervisor.ledger import SWEPT_PER_TURN, BrokenInvariant, Ledger
 log = logging.getLogger(__name__)
 
 ASKED_TO_GO = "asked to go"  # in the store's words: by whom, if the last supervisor was
+_NAMED = 20  # runs that an answer names
 
 
 class LaunchFiles(Protocol):
@@ -265,16 +266,29 @@ class Petitions:
         if request.added:
             campaign = ledger.add_runs(replace(campaign, cancelling="", ended=None), request.added)
         ledger.put(campaign)
-        for ref in dropped:
-            words = f"dropped by revision {campaign.revision}"
-            ledger.apply(ref, CancelRequested(now, request.by, words))
+        details = self._drop(dropped, request.by, f"dropped by revision {campaign.revision}", now)
         if request.policy is not None:
             for ref, run in list(ledger.runs.items()):
                 if ref.campaign == campaign.id and run.state == RunState.RUNNING:
                     ledger.apply(ref, LimitsAmended(now, campaign.revision))
                 elif moved and ref.campaign == campaign.id and run.cause == deadline.CAUSE:
                     ledger.apply(ref, ResumeRequested(now, request.by))
-        return r.Answer(True, f"revision {campaign.revision}", campaign=campaign.id)
+        return r.Answer(True, f"revision {campaign.revision}", campaign=campaign.id, details=details)
+
+    def _drop(self, dropped: list[RunRef], by: str, why: str, now: Moment) -> tuple[str, ...]:
+        """Cancels those that have not ended; a line for each kind of what became of them."""
+        kinds: dict[str, list[str]] = {}
+        for ref in dropped:
+            state = self._state(ref)
+            if state in ENDED:
+                kind = "ended before, and left as it is"
+            elif state == RunState.VERIFYING:
+                kind = "dropped, unless it has just succeeded"
+            else:
+                kind = "dropped, being ended" if state == RunState.RUNNING else "dropped"
+            kinds.setdefault(kind, []).append(ref.run_id)
+            self._ledger.apply(ref, CancelRequested(now, by, why))
+        return tuple(f"{kind}: {_named(names)}" for kind, names in kinds.items())
 
     def _pause(self, request: r.Pause, now: Moment) -> r.Answer:
         campaign = self._campaign(request.campaign)
@@ -365,6 +379,11 @@ def _tonight(campaign: Campaign, shell: r.Shell, now: Moment) -> Campaign:
     if campaign.deadline is not None and not deadline.reached(campaign, now):
         return campaign
     return with_deadline(campaign, shell.env, now)
+
+
+def _named(names: list[str]) -> str:
+    rest = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def _counted(count: int, what: str) -> str:

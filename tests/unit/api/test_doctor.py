@@ -13,6 +13,7 @@ from overnight.api import doctor
 from overnight.api.doctor import ground, rounds, watch
 from overnight.api.places import Place
 from overnight.cli.app import run
+from overnight.executors.slot_files import SlotFiles
 from overnight.model.health import Check, Health
 from overnight.model.notices import Notice, NoticeKind
 from overnight.model.time import Moment
@@ -171,7 +172,16 @@ def test_a_directory_of_slots_that_is_somebody_elses(place: Place, tmp_path: Pat
     (tmp_path / "slots").chmod(0o1777)
     (tmp_path / "slots" / "gpu-0.quarantine").write_text("{}")
     found = watch.slots()
-    assert found.health == Health.WARN and "gpu-0.quarantine" in found.words
+    assert found.health == Health.WARN and "gpu-0 (quarantined)" in found.words
+
+
+def test_a_drain_that_is_over_is_nothing_to_warn_of(place: Place, tmp_path: Path) -> None:
+    """`doctor` named a GPU that had been back since eight, and `slots`, which it sent to, knew of nothing."""
+    slot_files = SlotFiles(tmp_path / "slots")
+    slot_files.mark("drain", "gpu-0", "gpu:0", "", time.time() - 1.0)
+    assert watch.slots().health == Health.OK
+    slot_files.mark("drain", "gpu-0", "gpu:0", "", time.time() + 3600.0)
+    assert watch.slots().words == "taken out of use: gpu:0 (drained)"
 
 
 def test_settings_with_addresses_that_others_may_read(place: Place, tmp_path: Path) -> None:

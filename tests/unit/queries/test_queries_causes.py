@@ -3,6 +3,7 @@
 import pytest
 
 from overnight.model.campaign import Campaign, Cause, Hold, Root
+from overnight.model.codec import replace
 from overnight.model.policy import Policy, Resources
 from overnight.model.states import CampaignState
 from overnight.model.time import Moment
@@ -44,6 +45,14 @@ def test_a_judgement_that_waits_names_what_would_decide() -> None:
     (need,) = causes.needs(campaign(cause(runs=("a",), size=1, held=None)), at(100))
     assert need.what == "1 run is held until judged: auth (huggingface.co)"
     assert "2 more runs with the same" in need.why and need.command == "overnight resume bat-1 a"
+
+
+def test_a_subject_that_is_the_message_is_said_once() -> None:
+    """`import (No module named 'x2'): No module named 'x2'`: twice the line to read, in the way of the command."""
+    found = cause("import", "ModuleNotFoundError: No module named 'x#'", runs=("a",), size=1, held=None)
+    (need,) = causes.needs(campaign(replace(found, message="ModuleNotFoundError: No module named 'x2'")), at(100))
+    assert need.what == "1 run is held until judged: import"
+    assert need.why.startswith("ModuleNotFoundError: No module named 'x2'. 2 more runs")
 
 
 def test_proven_causes_come_first() -> None:

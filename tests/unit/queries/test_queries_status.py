@@ -164,9 +164,19 @@ def test_what_it_did_by_itself(store):
     ))  # fmt: skip
     assert ask(store).did == (
         "ended 1 stalled attempt; 1 started again, from a checkpoint",
-        "tried again 3 times after network (the outside world could not be reached)",
+        "tried again 2 times after network (the outside world could not be reached)",
         "the supervisor came up again 2 times and took over what it found",
     )
+
+
+def test_a_try_that_waits_has_not_been_started(store):
+    """Guards against "1 started again" of a run that sat out its backoff, with its slot empty."""
+    launched(store)
+    store.commit(night.moved(
+        night.run(0, S.WAITING, night.stalled(1, 900.0, 300.0)),
+        night.run(1, S.PENDING, night.attempt(1, name="network")),
+    ))  # fmt: skip
+    assert ask(store).did == ("ended 1 stalled attempt",)
 
 
 def test_gpu_hours_useful_and_lost(store):

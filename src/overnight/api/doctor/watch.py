@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from overnight.model.notices import Notice
 
 
+_SET_ASIDE = {"quarantine": "quarantined", "drain": "drained"}
+
+
 def supervisor(where: Place) -> Check:
     """Is somebody watching what has not ended?"""
     from overnight import queries
@@ -72,7 +75,7 @@ def installed(where: Place) -> Check:
 
 def slots() -> Check:
     """The host's directory of slots: everybody's, and nobody else's."""
-    from overnight.executors.slot_files import slots_home
+    from overnight.executors.slot_files import MARKS, SlotFiles, slots_home
 
     home = slots_home(os.environ)
     typed = quote(str(home))
@@ -89,7 +92,9 @@ def slots() -> Check:
     shared = bool(found.st_mode & stat.S_IWOTH)
     if shared and not found.st_mode & stat.S_ISVTX:
         return Check("slots", Health.WARN, f"in {home} everybody may remove everybody's locks", f"chmod 1777 {typed}")
-    aside = sorted(path.name for path in Path(home).iterdir() if path.suffix in (".quarantine", ".drain"))
+    files = SlotFiles(home)
+    marks = [(kind, files.marked(kind, key)) for key in files.known() for kind in MARKS]
+    aside = [f"{mark.slot} ({_SET_ASIDE[kind]})" for kind, mark in marks if mark is not None]
     if aside:
         return Check("slots", Health.WARN, f"taken out of use: {', '.join(aside[:8])}", "overnight slots says why")
     return Check("slots", Health.OK, str(home))
