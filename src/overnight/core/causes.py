@@ -159,8 +159,8 @@ def _told(campaign: Campaign, cause: Cause) -> str:
     else:
         ends = f"then: overnight resume {campaign.id}"
     return (
-        f"{', '.join(cause.runs)} met the same {what(cause.name, cause.about, cause.message)}: {cause.message}; the runs that meet it "
-        f"are held, uncounted, the others go on. To do: {remedy}; {ends}"
+        f"{', '.join(cause.runs)} met the same {what(cause.name, cause.about, cause.message)}: {cause.message}; the "
+        f"runs that meet it are held, uncounted, the others go on. To do: {remedy}; {ends}"
     )
 
 
