@@ -36,7 +36,8 @@ _OWN_MISTAKE = re.compile(
     r"(?:\w+\.)*(?:Key|Index|Type|Attribute|Name|UnboundLocal|ZeroDivision|Recursion|NotImplemented)Error\b"
 )
 _ERROR_LEVEL = re.compile(r".{0,80}\b(?:ERROR|CRITICAL|FATAL)\b|[Ee]rror\b")
-TOLD_TO_END = "agent-told-to-end"  # the rule of a launcher's word for a signal that it was sent
+# The rules of a launcher's word for a signal that it was sent.
+TOLD_TO_END = ("agent-told-to-end", "slurm-step-told-to-end")
 _LOG = 1e15  # further than any log is long: the order of events runs through one log after the other
 _END_BYTES = 8192  # of a worker's log, where it tells why it went
 _CLOSE_BYTES = 20_000  # what is told of one failure stands within this
@@ -169,6 +170,8 @@ def _root(case: _Case) -> Event | None:
     first = min(fatal, key=_order, default=None)
     if first is not None and first.strength < FATAL and first.rule.cls in ("network", "auth"):
         first = _mistake_after(first, fatal) or first
+    if first is not None and first.rule.cls == "rendezvous" and not first.rule.own:
+        first = _who_never_came(first, fatal) or first
     if first is not None and first.rule.cls == "code" and not first.rule.own:
         first = _better_than_code(first, case)
     if first is not None and first.rule.name == SHELL:
@@ -191,6 +194,17 @@ def _mistake_after(mention: Event, fatal: list[Event]) -> Event | None:
     later = (event for event in fatal if event.order > mention.order and event.strength == FATAL)
     ended = min(later, key=_order, default=None)
     return ended if ended is not None and ended.rule.cls == "code" and _OWN_MISTAKE.match(ended.text) else None
+
+
+def _who_never_came(waited: Event, fatal: list[Event]) -> Event | None:
+    """The failure of another rank, for which this one waited in vain: it came first, wherever it was printed."""
+    for event in sorted(fatal, key=_order):
+        if event.rule.cls in ("rendezvous", "unknown", "crash") or not event.raised or event.order < waited.order:
+            continue
+        another = event.file != waited.file or (event.rank and waited.rank and event.rank != waited.rank)
+        if another or (event.rule.cls != "code" and not (event.rank or waited.rank)):
+            return event
+    return None
 
 
 def _went_on(missed: Event, fatal: list[Event]) -> Event:
@@ -243,7 +257,7 @@ def _without_root(sources: Sequence[tuple[str | None, Source]], case: _Case, out
         return _explained(sources, case, strong)
     fallbacks = case.fallbacks()
     telling = sorted((event for event in case.consequences() if event.rule.cls != "unknown"), key=_order)
-    told = [event for event in case.consequences() if event.rule.name == TOLD_TO_END]
+    told = [event for event in case.consequences() if event.rule.name in TOLD_TO_END]
     if told and (not telling or min(told, key=_order).order < telling[0].order):
         telling = [min(told, key=_order)]  # what its workers printed while they were ended is no cause
     for event in telling:

@@ -13,7 +13,7 @@ _PREFIXES = re.compile(
     r"""
     \s{0,3}\[(?:rank|default|worker|node|gpu|RANK)[ _-]?(?P<rank>\d+)\]:?[ ]?     # torch [rank3]:, tee [default0]:
   | \[(?P<rank2>\d+)\]:[ ]?                                                       # [0]:
-  | (?P<rank3>\d{1,5}):[ ]                                                        # srun --label
+  | [ ]{0,3}(?P<rank3>\d{1,5}):[ ]                                                # srun --label, padded
   | (?P<rank9>\d{1,5}):(?=\s{2,}|Traceback|[A-Z]\w+(?:Error|Exception))           # the same, narrow
   | \[\d+,(?P<rank4>\d+)\]<std(?:err|out)>:[ ]?                                   # mpirun --tag-output
   | (?:[A-Z][a-z]{2}[ ]){2}[ ]?\d{1,2}[ ]\d\d:\d\d:\d\d[ ]\d{4}\[(?P<rank8>\d+)\]<std(?:err|out)>:[ ]?    # horovodrun
@@ -35,7 +35,7 @@ _PREFIXES = re.compile(
   | (?![^\[]{0,80}(?i:warn))[^\[\]]{1,80}?(?=\[(?:rank|default)\d{1,5}\]:)       # a host or a logger before it
   | [\w.-]{1,40}[ ]>>[ ]                                                          # pods of some platforms
   | (?!python|step|iter|epoch|bash|[\w.]{1,120}(?:Error|Exception|Warning):)
-    [a-z][a-z-]{0,30}\d{1,4}(?:\.[\w.-]{1,40})?:[ ](?=[ ]|\S) # pdsh: the host
+    (?:[a-z][a-z-]{0,30}\d{1,4}(?:\.[\w.-]{1,40})?|\d{1,3}(?:\.\d{1,3}){3}):[ ](?=[ ]|\S) # pdsh: the host
   | \[1?\d{0,2}[/-]\d\d[/-]\d\d[ ]\d\d:\d\d:\d\d(?:[.,]\d+)?\][ ]
   | [IWEF]\d{4}[ ]\d\d:\d\d:\d\d\.\d{3,9}[ ]+\d+[ ]\S{1,120}?:\d+\][ ]?(?:\[[^\]]{1,60}\][ ])?   # glog
     """,

@@ -15,6 +15,7 @@ _FIRST_OF_CHAIN = frozenset(
      "cuda.error", "tracker"}
 )  # fmt: skip
 _SPECIFIC_WEIGHT = 30
+_OF_PEERS = ("nccl.error", "nccl.timeout", "node.lost")  # what a lost peer leaves with the others
 
 # Exceptions that say only that something else was raised: those they were raised from are what happened.
 _CARRIER = re.compile(
@@ -133,7 +134,7 @@ def _hand_out(events: list[Event], blocks: list[Traceback]) -> list[Event]:
 
 
 def _is_of(event: Event, block: Traceback) -> bool:
-    if event.rank and block.rank and event.rank != block.rank:
+    if block.rank and event.rank != block.rank and (event.rank or block.hooked):
         return False
     return block.exception_at <= event.offset < max(block.end, block.exception_end)
 
@@ -190,9 +191,15 @@ def _choice(source: Source, whole: list[Traceback], rules: RuleSet) -> Event:
     specific = [event for event in roots if event.rule.weight >= _SPECIFIC_WEIGHT]
     if specific:
         return specific[0]
-    others = [event for event in last.events if event.rule.role != "root"]
-    if others:
-        return others[0]
+    others = [
+        event
+        for event in last.events
+        if event.rule.role != "root" and (event.offset <= last.exception_end or event.rule.cls in _OF_PEERS)
+    ]
+    # A peer's end, told once more by whoever noticed it: words of his own for it make it no mistake of his.
+    peers = [event for block in whole for event in block.events if event.rule.cls in _OF_PEERS]
+    if others or peers:
+        return (others or peers)[0]
     if roots:
         return roots[0]
     return _unnamed(source, last, rules)

@@ -36,6 +36,7 @@ _NEWS = re.compile(
     r"|Error in sys|[EWI]\d{4} |(?:\[ *\d+\.\d+\] )?(?:NVRM|kernel|amdgpu)\b)"
     r"|^\[?\d{4}[-/]\d\d[-/]\d\d[ T]|^\[rank\d+\]:\[|^\S+:\d+:\d+ \[\d+\] "
 )
+_THREADS = re.compile(r"\[[EWIF]\d{0,4} ")  # what torch's own threads log, with their rank before it
 _RULED = re.compile(r"^[*=-]{5,}$")  # some put a line of these above their message
 _BOX = "│╭╰┃┏┗❱┌└"
 # What stands before a traceback that ends nothing: printed by the interpreter, or by a logger.
@@ -133,8 +134,8 @@ def parse(source: Source, offset: int) -> Traceback:
         at = stop + 1
         if line.rank and line.rank != rank:
             continue
-        if parsed.hooked and parsed.exception_at >= 0 and rank and not line.rank and text:
-            break  # the rank stands before every line of its own
+        if parsed.hooked and parsed.exception_at >= 0 and rank and (not line.rank or _THREADS.match(text)):
+            continue  # the rank stands before every line of its own
         if margin is not None:
             found = margin.match(text)
             if found is None and before.strip() and parsed.exception_at < 0:
@@ -284,10 +285,12 @@ def _line_before(source: Source, offset: int) -> str:
 def chains(tracebacks: list[Traceback]) -> list[list[Traceback]]:
     """Tracebacks in groups: each group is one failure told in several blocks."""
     groups: list[list[Traceback]] = []
+    latest: dict[str, list[Traceback]] = {}  # by rank: those of others may stand between the parts of one failure
     for block in tracebacks:
-        last = groups[-1][-1] if groups else None
-        if last and last.chained and block.offset <= last.end + 8192 and block.rank == last.rank:
-            groups[-1].append(block)
+        group = latest.get(block.rank)
+        if group and group[-1].chained and block.offset <= group[-1].end + 8192:
+            group.append(block)
         else:
-            groups.append([block])
+            latest[block.rank] = [block]
+            groups.append(latest[block.rank])
     return groups

@@ -218,3 +218,22 @@ def test_a_launchers_word_for_an_end_comes_after_what_the_worker_said(
     for (_, path), text in zip(logs, ranks, strict=True):
         path.write_bytes(text)
     assert classify(ABORTED, FAILED, files=logs).name == found
+
+
+def test_a_rank_that_waited_is_asked_after_the_one_that_never_came(tmp_path: Path) -> None:
+    """Rank 0's log comes first and tells of a time-out; rank 1 could not import its program ten minutes before."""
+    waited = tmp_path / "0.log"
+    waited.write_bytes(
+        b"Traceback (most recent call last):\n"
+        b'  File "/work/train.py", line 30, in <module>\n'
+        b"torch.distributed.DistStoreError: Timed out after 601 seconds waiting for clients. 1/2 clients joined.\n"
+    )
+    absent = tmp_path / "1.log"
+    absent.write_bytes(
+        b"Traceback (most recent call last):\n"
+        b'  File "/work/train.py", line 3, in <module>\n'
+        b"ModuleNotFoundError: No module named 'fused'\n"
+    )
+    logs = [("rank0", waited), ("rank1", absent)]
+    assert classify(b"", FAILED, files=logs).name == "import"
+    assert classify(b"", FAILED, files=logs[:1]).name == "rendezvous"
