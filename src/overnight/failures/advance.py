@@ -66,10 +66,10 @@ def last_lines(source: Source, after: int, count: int = _END_LINES) -> list[str]
     return [own_words(source, line[-2000:]).text for line in raw.split(b"\n") if line.strip()][-count:]
 
 
-def ended_well(source: Source, after: int) -> bool:
+def ended_well(source: Source, after: int, *, died: bool) -> bool:
     """Whether the lines after a failure are those of a program that went on and did its work."""
     lines = last_lines(source, after)
-    return any(map(shows_completion, lines)) or _goes_on(lines)
+    return any(shows_completion(line, died=died) for line in lines) or _goes_on(lines)
 
 
 def _goes_on(lines: list[str]) -> bool:

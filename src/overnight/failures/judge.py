@@ -295,7 +295,8 @@ def _looks_healthy(source: Source, case: _Case) -> bool:
         ends = [event for event in case.roots(SAID) if event.offset >= start]
     if not ends:
         return True
-    return ended_well(source, max(event.end for event in ends))
+    died = any(event.raised and event.strength == FATAL for event in ends)
+    return ended_well(source, max(event.end for event in ends), died=died)
 
 
 def _low_disk(outcome: Outcome) -> Classification | None:

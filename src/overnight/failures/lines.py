@@ -106,15 +106,18 @@ _COMPLETED = re.compile(
     r"|(?:saved|saving|wrote|written|uploaded|exported)\b.{0,40}\b(?:checkpoint|model|weights|results|metrics|summary)"
     r"|(?:checkpoint|model|weights|results|metrics|summary)\b.{0,60}\b(?:saved|written|stored|uploaded|exported)"
     r"|\b(?:written|saved|exported|uploaded) to\b|`Trainer\.fit` stopped: `max_|train_runtime"
-    r"|total (?:training )?time|\bPASSED\b"
+    r"|\bPASSED\b"
     r"|exit(?:ing|ed)? (?:with )?(?:code|status)? ?0\b|reached (?:max|maximum) steps"
     r"|best (?:val|model|metric|acc|score)|final (?:loss|metrics|val|test|eval|acc|score)"
 )
 
 
-def shows_completion(text: str) -> bool:
-    """Whether the line is what a program prints when it has done its work."""
-    return _COMPLETED.search(text) is not None
+_TIMED = re.compile(r"(?i)total (?:training )?time")  # some say it also on their way out of a failure
+
+
+def shows_completion(text: str, *, died: bool = False) -> bool:
+    """Whether the line is what a program prints when it has done its work; `died`: one whose exception nobody caught."""
+    return _COMPLETED.search(text) is not None or (not died and _TIMED.search(text) is not None)
 
 
 # A program that says this went on.

@@ -25,8 +25,10 @@ _CHAIN = re.compile(
 # The exception that only carries another one: the next traceback is its inside.
 _WRAPPER = re.compile(
     r"Caught \w+ in (?:DataLoader worker|pin memory|replica)|ProcessRaisedException|CheckpointException ranks:"
-    r"|-- Process \d+ terminated with the following error"
+    r"|-- Process \d+ terminated with the following error|[Tt]he last \d+ lines of"
 )
+_STACK, _SUMMARY = "C++ Traceback (most", "Error Message Summary"  # what Paddle's exceptions have for a message
+_STACK_LINES = 200
 _EXCEPTION = re.compile(r"(?P<type>[A-Za-z_]\w*(?:\.\w+|\.<locals>)*(?:\([\w.]+\))?)(?:: ?(?P<message>.*))?$")
 _NOT_EXCEPTION = re.compile(r"^(?:INFO|WARNING|ERROR|DEBUG|CRITICAL|FATAL|File|The|During|Original|wandb(?!\.)|srun)\b")
 # A line that is no continuation of an exception's message.
@@ -127,6 +129,7 @@ def parse(source: Source, offset: int) -> Traceback:
     frames: list[str] = []
     framed, after, bare, bares, outer = False, 0, 0, False, -1
     closed = False  # a box around the frames
+    stack = False  # within a stack that the message quotes
     while at < len(raw):
         stop = _end_of_line(raw, at)
         line = own_words(source, raw[at:stop])
@@ -176,6 +179,11 @@ def parse(source: Source, offset: int) -> Traceback:
                 break
             continue
         after += 1
+        stack = (stack or (_STACK in text and not parsed.message)) and after < _STACK_LINES
+        if stack:
+            if _SUMMARY in text:
+                stack, after = False, 0
+            continue
         if _CHAIN.search(text) or _WRAPPER.search(text):
             parsed.chained = True
         if (
