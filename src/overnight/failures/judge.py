@@ -295,7 +295,7 @@ def _looks_healthy(source: Source, case: _Case) -> bool:
         ends = [event for event in case.roots(SAID) if event.offset >= start]
     if not ends:
         return True
-    died = any(event.raised and event.strength == FATAL for event in ends)
+    died = any(event.raised for event in ends)
     return ended_well(source, max(event.end for event in ends), died=died)
 
 

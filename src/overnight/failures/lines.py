@@ -116,7 +116,7 @@ _TIMED = re.compile(r"(?i)total (?:training )?time")  # some say it also on thei
 
 
 def shows_completion(text: str, *, died: bool = False) -> bool:
-    """Whether the line is what a program prints when it has done its work; `died`: one whose exception nobody caught."""
+    """Whether the line is what a program prints when it has done its work; `died`: one with an exception."""
     return _COMPLETED.search(text) is not None or (not died and _TIMED.search(text) is not None)
 
 
