@@ -10,6 +10,8 @@ _BLOCK_BYTES = 256 << 10
 _LOOK_BACK_BYTES = 24 << 20  # stacks of many ranks may follow the last step; more than this never does
 _ENOUGH = 3  # growing numbers after a failure: it was survived (ranks that wait for a dead one print one more at most)
 _END_LINES = 12
+_SKEW = 2  # ranks are no further apart
+_AGAIN = re.compile(rb"(?i)\brestart|\bresum(?:e|ing)|\brendezvous'ing|\bre-?launch|\battempts? left")
 _BAR = re.compile(rb"/\d{1,9} {0,3}\[")
 _FULL = re.compile(rb"\D?(\d{1,9})/\1 {0,3}\[")
 _IT = re.compile(rb"its?[\"']?[ \t]{0,3}[:=#\[]?[ \t]{0,6}\d")
@@ -36,6 +38,21 @@ def last_survived(source: Source) -> int:
                     return low + match.start()
         high = low + cut if cut < len(block) // 2 else low  # the first line belongs to the block before
     return 0
+
+
+def begun_again(source: Source, after: int) -> bool:
+    """Whether the numbers below an offset begin lower than those above it had come, or a launcher says as much."""
+    low = max(0, after - _BLOCK_BYTES)
+    highest: dict[int, float] = {}
+    for match in PROGRESS.finditer(source.read_at(low, after - low)):
+        kind = match.lastindex or 0
+        highest[kind] = max(float(match[kind]), highest.get(kind, 0.0))
+    below = source.read_at(after, _BLOCK_BYTES)
+    first: dict[int, float] = {}
+    for match in PROGRESS.finditer(below):
+        first.setdefault(match.lastindex or 0, float(match[match.lastindex or 0]))
+    lower = (number < highest.get(kind, 0.0) - _SKEW for kind, number in first.items())
+    return any(lower) or _AGAIN.search(below) is not None
 
 
 def was_advancing(source: Source, before: int) -> bool:

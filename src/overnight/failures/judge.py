@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from overnight.failures import elastic, known
 from overnight.failures.about import about
-from overnight.failures.advance import ended_well, last_lines, last_survived
+from overnight.failures.advance import begun_again, ended_well, last_lines, last_survived
 from overnight.failures.outcome import Outcome
 from overnight.failures.rules import FATAL, HINT, SAID, RuleSet, load_rules
 from overnight.failures.scan import Event
@@ -40,6 +40,7 @@ _ERROR_LEVEL = re.compile(r".{0,80}\b(?:ERROR|CRITICAL|FATAL)\b|[Ee]rror\b")
 TOLD_TO_END = ("agent-told-to-end", "slurm-step-told-to-end")
 _LOG = 1e15  # further than any log is long: the order of events runs through one log after the other
 _END_BYTES = 8192  # of a worker's log, where it tells why it went
+_ENDS_MOST = 8  # of ranks that ended before others' steps, so many are looked at
 _CLOSE_BYTES = 20_000  # what is told of one failure stands within this
 
 
@@ -260,7 +261,8 @@ def _without_root(sources: Sequence[tuple[str | None, Source]], case: _Case, out
     told = [event for event in case.consequences() if event.rule.name in TOLD_TO_END]
     if told and (not telling or min(told, key=_order).order < telling[0].order):
         telling = [min(told, key=_order)]  # what its workers printed while they were ended is no cause
-    for event in telling:
+    died = _died_before_steps(sources, case) if telling and not told else None
+    for event in [died] if died is not None else telling:
         return _verdict(sources, case, event)
     for event in sorted(fallbacks, key=lambda event: (event.rule.cls == "unknown", event.order)):
         return _verdict(sources, case, event)
@@ -271,6 +273,17 @@ def _without_root(sources: Sequence[tuple[str | None, Source]], case: _Case, out
         for event in sorted(case.consequences(), key=_order):
             return _verdict(sources, case, event)
     return _explained(sources, case, known.by_status(outcome))
+
+
+def _died_before_steps(sources: Sequence[tuple[str | None, Source]], case: _Case) -> Event | None:
+    """The exception that ended a rank although steps stand below it: what a rank wrote to two streams leaves a launcher
+    in no order. If its workers were begun again, it was survived."""
+    ended = (event for event in case.survived if event.uncaught and event.rule.role == "root")
+    for event in sorted(ended, key=_order)[:_ENDS_MOST]:
+        source = next(source for name, source in sources if name == event.file)
+        if event.strength == FATAL and not begun_again(source, event.end):
+            return event
+    return None
 
 
 def _last_resort(case: _Case) -> Event | None:

@@ -1,5 +1,6 @@
 """One pass over a log: the lines that rules match, and where tracebacks begin. Memory is bounded whatever the log."""
 
+import re
 from collections import deque
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ _TAIL_BYTES = 4 << 20
 _BEFORE_BYTES, _AFTER_BYTES = 5000, 1500  # what `near` and `away` see
 
 TRACEBACK = b"Traceback (most recent call last)"
+_RETOLD = re.compile(
+    r" {2,4}(?:[a-z_]\w*\.)*[A-Z]\w*(?:Error|Exception)(?:: |$)"
+)  # in torchelastic's table of failures
 
 
 @dataclass(slots=True, eq=False)
@@ -38,6 +42,7 @@ class Event:
     order: float = 0.0  # place among events of several logs
     file: str | None = None
     raised: bool = False  # it ended a traceback that nobody called harmless
+    uncaught: bool = False  # … and that ended its process
 
 
 @dataclass(slots=True)
@@ -182,6 +187,8 @@ def _line_end(block: Buffer, at: int) -> int:
 def match_line(source: Source, raw: bytes, offset: int, candidates: list[Rule]) -> Event | None:
     """The weightiest rule that matches the line."""
     line = own_words(source, raw)
+    if _RETOLD.match(line.text):
+        line = line._replace(text=line.text.lstrip())
     surroundings: str | None = None
     for rule in sorted(set(candidates), key=_by_weight):
         match = rule.matches(line.text)
