@@ -1,5 +1,6 @@
 """Limits: how long silence and running may last, and when one has passed. All in seconds."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 from overnight.model.campaign import Campaign
@@ -112,18 +113,28 @@ def passed(limits: LimitsInForce, vitals: Vitals, running: float, quiet_looks: i
         return Passed("attempt_timeout", limits.attempt_timeout, running)
     if limits.log is not None and vitals.size > limits.log:
         return Passed("log", limits.log, vitals.size)
-    if not vitals.started_moving:
-        waited = looked - vitals.last_grown  # who writes its results has begun, whatever it prints
-        if limits.startup is not None and waited >= limits.startup:
-            return Passed("startup", limits.startup, waited)
-        return None
-    silent = looked - vitals.last_life
-    if limits.heartbeat is not None and silent >= limits.heartbeat and quiet_looks >= LOOKS_BEFORE_KILL:
-        return Passed("heartbeat", limits.heartbeat, silent)
-    still = looked - vitals.last_advance
-    if vitals.marked and limits.progress is not None and still >= limits.progress and not done(vitals):
-        return Passed("progress", limits.progress, still)
+    for limit, seconds, observed in _silences(limits, vitals, looked):
+        if observed >= seconds and (limit != "heartbeat" or quiet_looks >= LOOKS_BEFORE_KILL):
+            return Passed(limit, seconds, observed)
     return None
+
+
+def silence_left(limits: LimitsInForce, vitals: Vitals) -> float | None:
+    """Seconds from the last look until a limit of silence passes if nothing more comes; at most 0: one has, by that
+    look. None: none binds."""
+    return min((seconds - past for _, seconds, past in _silences(limits, vitals, vitals.seconds)), default=None)
+
+
+def _silences(limits: LimitsInForce, vitals: Vitals, looked: float) -> Iterator[tuple[LimitName, float, float]]:
+    """The limits of silence that bind, and how much of each had passed by the last look. In seconds."""
+    if not vitals.started_moving:
+        if limits.startup is not None:  # who writes its results has begun, whatever it prints
+            yield "startup", limits.startup, looked - vitals.last_grown
+        return
+    if limits.heartbeat is not None:
+        yield "heartbeat", limits.heartbeat, looked - vitals.last_life
+    if vitals.marked and limits.progress is not None and not done(vitals):
+        yield "progress", limits.progress, looked - vitals.last_advance
 
 
 def done(vitals: Vitals) -> bool:

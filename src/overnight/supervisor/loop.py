@@ -315,12 +315,17 @@ class Supervisor:
             log.warning("looks failed: %s", done.problem)
             looks = [Look(ref, n, Cursor(), False, problem=str(done.problem)) for ref, n in names]
         for look in looks:
-            watch = self.watches.by_run.get(look.ref)
-            if watch is not None and watch.attempt.n == look.n:
-                try:
-                    watch.seen(look, now)
-                except Exception as problem:
-                    self.ledger.apply(look.ref, RunFaulted(now, f"{type(problem).__name__}: {problem}"))
+            watch, run = self.watches.by_run.get(look.ref), self.ledger.runs.get(look.ref)
+            campaign = self.ledger.campaigns.get(look.ref.campaign)
+            if watch is None or watch.attempt.n != look.n or run is None or campaign is None:
+                continue
+            try:
+                watch.seen(look, now)
+                event = self.watches.after_look(look.ref, run, campaign, now)
+            except Exception as problem:
+                event = RunFaulted(now, f"{type(problem).__name__}: {problem}")
+            if event is not None:
+                self.ledger.apply(look.ref, event)
 
     def _last_seen(self, ref: RunRef, n: int) -> None:
         """An attempt takes along what its looks saw: the gaps that `auto` limits learn from, how long it ran

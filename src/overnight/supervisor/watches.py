@@ -251,6 +251,23 @@ class Watches:
         return LimitReached(now, attempt.n, found.limit, found.seconds, found.observed,
                             replace(watch.vitals, seconds=running))  # fmt: skip
 
+    def after_look(self, ref: RunRef, run: Run, campaign: Campaign, now: Moment) -> Event | None:
+        """Among so many that the next look is far away, a silence is seen to its end all the same: the next look comes
+        as soon as the limit may pass, another a second after the first silent one beyond it, and what has passed then
+        is an event at once."""
+        watch = self.by_run[ref]
+        if watch.due - now.mono <= core_limits.LOOK_SECONDS or watch.problem is not None:
+            return None
+        if watch.attempt.started is None or watch.attempt.state != AttemptState.RUNNING:
+            return None
+        left = core_limits.silence_left(core_limits.in_force(run, campaign, watch.vitals), watch.vitals)
+        event = self.passed(ref, run, campaign, now) if left is not None and left <= 0 else None
+        if left is not None and event is None:
+            at = now.mono + max(left, core_limits.LOOK_SECONDS)
+            if at < watch.due:
+                self.later(ref, watch, at)
+        return event
+
     def look_interval(self, run: Run, campaign: Campaign, watch: Watch) -> float:
         """Seconds to the next look."""
         in_force = core_limits.in_force(run, campaign, watch.vitals)

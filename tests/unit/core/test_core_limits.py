@@ -141,6 +141,34 @@ def test_silence_ends_with_the_last_look() -> None:
     assert passed(bound(startup=HOUR), Vitals(), 2 * HOUR, 0) is None
 
 
+@pytest.mark.parametrize(
+    "vitals, left",
+    [
+        (Vitals(seconds=100.0, last_life=90.0), 200.0),  # before the first advance only `startup` binds
+        (Vitals(seconds=100.0, last_grown=90.0), 290.0),
+        (replace(MOVING, seconds=100.0, last_life=70.0, last_advance=70.0), 30.0),
+        (replace(MOVING, seconds=100.0, last_life=99.0, last_advance=10.0), 0.0),
+        (replace(MOVING, seconds=100.0, last_life=30.0, last_advance=70.0), -10.0),
+        (replace(MOVING, seconds=100.0, last_life=99.0, last_advance=10.0, marked=False), 59.0),
+        (replace(MOVING, seconds=100.0, last_life=99.0, last_advance=10.0, step=9.0, total=10.0), 59.0),
+    ],
+)
+def test_what_is_left_of_a_silence_is_what_would_pass(vitals: Vitals, left: float) -> None:
+    """The next look came ten seconds after a limit had passed, or a hundred before."""
+    limit = bound(startup=300.0, heartbeat=60.0, progress=90.0)
+    assert limits.silence_left(limit, vitals) == pytest.approx(left)
+    later = replace(vitals, seconds=vitals.seconds + left)
+    assert passed(limit, later, later.seconds, 2) is not None
+    later = replace(vitals, seconds=later.seconds - 0.1)
+    assert passed(limit, later, later.seconds, 2) is None
+
+
+def test_where_no_limit_binds_no_look_is_needed_for_one() -> None:
+    """`heartbeat = "none"` and no marker: ten thousand looks for nothing."""
+    assert limits.silence_left(bound(progress=90.0), replace(MOVING, seconds=1e6, marked=False)) is None
+    assert limits.silence_left(bound(heartbeat=60.0), Vitals(seconds=1e6)) is None
+
+
 def test_progress_counts_only_where_a_marker_is_known() -> None:
     """A program without markers printed all night and was ended for making no progress."""
     vitals = replace(seen_until(500), last_life=499.0, last_advance=10.0)

@@ -38,6 +38,14 @@ class Watched:
         look = Look(REF, 1, cursor, life=lines > 0, lines=lines, mark=mark, problem=problem)
         self.watch.seen(look, at(second))
 
+    def rarely(self, second: float, lines: int = 0, problem: str | None = None) -> tuple[LimitReached | None, float]:
+        """The same where looks are ten seconds apart: what follows at once, and at which second the next is due."""
+        self.watches.later(REF, self.watch, at(second + 10).mono)
+        self.look(second, lines, problem=problem)
+        found = self.watches.after_look(REF, self.tale.run, self.tale.campaign, at(second))
+        assert found is None or isinstance(found, LimitReached)
+        return found, self.watch.due - at(0).mono
+
     def passed(self, second: float) -> LimitReached | None:
         found = self.watches.passed(REF, self.tale.run, self.tale.campaign, at(second))
         assert found is None or isinstance(found, LimitReached)
@@ -87,6 +95,33 @@ def test_silence_is_a_stall_after_two_looks() -> None:
     assert found is not None
     assert (found.limit, found.seconds, found.observed) == ("heartbeat", 20.0, 20.5)
     assert found.vitals.lines == 21
+
+
+def test_a_silence_is_seen_to_its_end_where_looks_are_rare() -> None:
+    """Among ten thousand a stall was noticed 22 s late: each of three looks came ten seconds after the one before."""
+    world = Watched()
+    world.rarely(1, lines=20)
+    assert world.rarely(11, lines=1) == (None, 21)  # the limit of 20 s is further than the next look
+    assert world.rarely(21) == (None, 31)
+    event, due = world.rarely(31)
+    assert event is not None and (event.limit, event.observed) == ("heartbeat", 20.0)
+    assert due == 41  # nothing sooner any more
+    world = Watched(replace(SHORT, limits=replace(SHORT.limits, heartbeat=4.0)))
+    world.rarely(1, lines=20)
+    assert world.rarely(11, lines=1) == (None, 15)
+    assert world.rarely(15) == (None, 16)
+    assert world.rarely(16, problem="stale file handle") == (None, 26)
+    assert world.rarely(26) == (None, 27)  # unknown is not silence: two silent looks anew
+    assert world.rarely(27)[0] is not None
+
+
+def test_looks_that_come_sooner_stay_a_second_apart() -> None:
+    """Two thousand runs with a limit of a tenth of a second: the supervisor did nothing but look."""
+    world = Watched(replace(SHORT, limits=replace(SHORT.limits, heartbeat=0.1)))
+    world.rarely(1, lines=20)
+    assert world.rarely(11, lines=1) == (None, 12)
+    assert world.rarely(12) == (None, 13)
+    assert world.rarely(13)[0] is not None
 
 
 def test_blind_looks_kill_nothing() -> None:
