@@ -73,15 +73,18 @@ def _fake(ground: Ground, live: int) -> tuple[list[float], list[float]]:
     filler.write_text(FAKE.format(name="filler", rows=ground.rows(live - PROBES), knobs="seconds = 1000000"))
     name = ground.launch(filler, "--slots", live - PROBES, *QUIET)
     _until_running(ground, name, live - PROBES)
-    probes = ground.work / "probes.toml"
-    knobs = "steps = 100000\nstep_seconds = 0.1\nhangs_after = 15"
-    probes.write_text(FAKE.format(name="probes", rows=ground.rows(PROBES, "probes.csv"), knobs=knobs))
+    hangs = {f"p{i}": 15.0 + i / 2 for i in range(PROBES)}  # spread over the ten seconds between two looks
+    rows, probes = ground.work / "probes.csv", ground.work / "probes.toml"
+    rows.write_text("run_id,n\n" + "".join(f"{run},{run}\n" for run in hangs))
+    rules = [f'[[fake.rule]]\nrun = "{run}"\nhangs_after = {after}' for run, after in hangs.items()]
+    knobs = "\n".join(["steps = 100000", "step_seconds = 0.1", *rules])
+    probes.write_text(FAKE.format(name="probes", rows=rows, knobs=knobs))
     words = [*LIMITS, "--set", "retry.max_attempts=1", "--set", "limits.grace=1s"]
     campaign = ground.launch(probes, "--slots", PROBES, *words)
     ground.until_ended(campaign)
     found = []
-    for events in _story(ground, campaign).values():
-        hung = events["AttemptStarted"] + 15.0
+    for run, events in _story(ground, campaign).items():
+        hung = events["AttemptStarted"] + hangs[run]
         found.append((events["LimitReached"] - hung - LIMIT_SECONDS, events["AttemptEnded"] - events["LimitReached"]))
     return [a for a, _ in found], [b for _, b in found]
 
