@@ -92,6 +92,38 @@ def test_a_root_that_hangs_stalls_nobody_and_holds_up_nobody(
     assert [len(each) for each in attempts] == [1, 1]
 
 
+def test_a_supervisor_comes_up_although_its_root_hangs(tmp_path: Path, hanging: Hanging, grounds: list[Ground]) -> None:
+    """The supervisor died while the file server was down: none came up, nothing was watched, and every command that
+    somebody typed, for whatever root, slept where Ctrl-C does not reach."""
+    ground = Ground(tmp_path / "g", root=hanging.mount / "root")
+    ground.env["OVERNIGHT_STATE"] = str(tmp_path / "state")
+    other = Ground(tmp_path / "o")
+    other.env["XDG_STATE_HOME"] = ground.env["XDG_STATE_HOME"]  # one person's
+    grounds += [ground, other]
+    rows = ground.file("rows.csv", "n\n1\n2\n")
+    script = "while [ ! -e go ]; do sleep 0.1; done"
+    slow = ["--set", "limits.timeout=15s", "--set", "limits.grace=1s"]
+    campaign = ground.launch("--slots", 2, "--runs", rows, "--", "sh", "-c", script, "{n}")
+    late = ground.launch("--name", "late", *slow, "--", "sleep", "98765")
+    fine = other.launch("--name", "fine", "--", "true")
+    await_that(lambda: ground.counts(campaign).get("running") == 2 and ground.counts(late).get("running") == 1)
+    old = ground.supervisor()
+    os.kill(old, signal.SIGSTOP)  # at rest: one that already sleeps in the file system could not even be killed
+    hanging.hang("/")
+    os.kill(old, signal.SIGKILL)
+    await_that(lambda: ground.holder["pid"] != old and int(str(ground.holder["beat"])) > 3, 30)
+    said = ground.overnight("status", campaign, "--root", ground.root, code=4).err
+    assert "does not answer" in said and str(hanging.mount) in said
+    assert fine in other.overnight("status", fine).out
+    listed = other.overnight("status", env={k: v for k, v in other.env.items() if k != "OVERNIGHT_ROOT"})
+    assert fine in listed.out and f"campaigns under {hanging.mount} are left out" in listed.err
+    await_that(lambda: not any(_says(pid, "sleep\x0098765") for pid in _pids()), 30)  # its limits hold all the same
+    hanging.heal()
+    ground.file("go", "")
+    await_that(lambda: ground.counts(campaign) == {"succeeded": 2} and ground.counts(late) == {"failed": 1}, 60)
+    assert [run["attempts"] for run in ground.status(campaign)["runs"]] == [1, 1]
+
+
 def test_a_process_that_cannot_be_killed_keeps_its_slot_and_nothing_else(
     tmp_path: Path, hanging: Hanging, grounds: list[Ground]
 ) -> None:
@@ -120,11 +152,7 @@ def test_a_process_that_cannot_be_killed_keeps_its_slot_and_nothing_else(
     assert ground.status(campaign)["counts"] == {"running": 1, "succeeded": 2}
     why = ground.overnight("why", campaign, "stuck").out
     assert "will not end" in why
-    (pid,) = [
-        p
-        for p in map(int, filter(str.isdigit, os.listdir("/proc")))
-        if _says(p, f"{hanging.mount}/data") and _state(p) == "D"
-    ]
+    (pid,) = [p for p in _pids() if _says(p, f"{hanging.mount}/data") and _state(p) == "D"]
     assert alive(pid)
     other = ground.launch("--name", "other", "--", "true")  # a slot that is busy is nobody else's
     await_that(lambda: ground.counts(other) == {"succeeded": 1})
@@ -137,6 +165,10 @@ def test_a_process_that_cannot_be_killed_keeps_its_slot_and_nothing_else(
     summary = ground.summary(campaign, "stuck")
     assert summary["failure"]["class"] == "timeout.attempt"
     assert lines(ground.work / "told") == ["begun"] * 3
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
 def _says(pid: int, text: str) -> bool:

@@ -11,8 +11,8 @@ import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
-from overnight.api.errors import NotFound, OvernightError, in_words
-from overnight.artifacts.finding import DATABASE, known_roots, state_of
+from overnight.api.errors import NotFound, OvernightError, Unreachable, in_words
+from overnight.artifacts.finding import DATABASE, OWNER, known_roots, state_of
 from overnight.model.codec import Struct
 from overnight.model.reports import CampaignLine
 from overnight.model.states import UNENDED
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEFAULT_ROOT = "overnight-runs"
+_SILENT_SECONDS = 2.0  # for a root that nobody named
 
 
 class Place(Struct, frozen=True):
@@ -73,19 +74,76 @@ def root_name(root: "str | Path | None") -> str:
 
 def place_of(root: str) -> Place:
     """The place of a root, found without writing anything. Before the first launch: where it will likely be."""
-    state = state_of(root) or os.environ.get("OVERNIGHT_STATE") or os.path.join(root, ".state")
-    return Place(root, os.path.abspath(state))
+    reach(root)
+    return _place_of(root)
 
 
-def places_to_look(root: "str | Path | None" = None) -> Iterator[Place]:
-    """Places that may hold a campaign, nearest first, each once; those without a database are left out."""
+def reach(root: str) -> None:
+    """Raises `Unreachable` if the root is on a file server that does not answer: whoever touched it would sleep where
+    not even Ctrl-C wakes him."""
+    from overnight.artifacts.filesystems import answers, served_from
+
+    point = served_from(root)
+    if point and not answers(root):
+        raise Unreachable(
+            f"{root} does not answer: the file system at {point} hangs",
+            "its runs go on as far as they can; a supervisor that lives goes on watching them",
+        )
+
+
+def _place_of(root: str) -> Place:
+    return Place(root, os.path.abspath(state_of(root) or _meant(root) or os.path.join(root, ".state")))
+
+
+def _meant(root: str) -> str | None:
+    """$OVERNIGHT_STATE, unless it is another root's: its campaigns are not to be shown, or changed, as this one's."""
+    state = os.environ.get("OVERNIGHT_STATE")
+    if not state:
+        return None
+    try:
+        with open(os.path.join(state, OWNER), encoding="utf-8", errors="surrogateescape") as file:
+            owner = file.read().strip()
+    except OSError:
+        return state
+    return state if owner in ("", root) else None
+
+
+def places_to_look(root: "str | Path | None" = None, silent: "Silent | None" = None) -> Iterator[Place]:
+    """Places that may hold a campaign, nearest first, each once; those without a database are left out, and those that
+    nobody named and that hang: `silent` knows which."""
+    if root is not None:
+        reach(root_name(root))
+    silent = silent or Silent()
     seen: set[str] = set()
     for candidate in _roots(root):
         if candidate not in seen:
             seen.add(candidate)
-            place = place_of(candidate)
+            if root is None and silent.holds(candidate):
+                continue
+            place = _place_of(candidate)
             if place.begun:
                 yield place
+
+
+class Silent:
+    """File systems that hang: a root on one of them keeps nobody from the others. Each is asked once."""
+
+    def __init__(self) -> None:
+        self._asked: dict[str, bool] = {}
+
+    @property
+    def points(self) -> list[str]:
+        """Where they are mounted."""
+        return [point for point, answered in self._asked.items() if not answered]
+
+    def holds(self, root: str) -> bool:
+        """Whether the root is on one of them."""
+        from overnight.artifacts.filesystems import answers, served_from
+
+        point = served_from(root)
+        if point and point not in self._asked:
+            self._asked[point] = answers(root, _SILENT_SECONDS)
+        return bool(point) and not self._asked[point]
 
 
 def _roots(root: "str | Path | None") -> Iterator[str]:
@@ -114,26 +172,27 @@ def find(campaign: str, root: "str | Path | None" = None) -> tuple[Place, str]:
         named = [name for name in names if name.rpartition("-")[0] == campaign]
         return named if len(named) == 1 and campaign not in names else names
 
-    for place, names in _asked(root, matching):
+    silent = Silent()
+    for place, names in _asked(root, matching, silent):
         if campaign in names or len(names) == 1:
             return place, campaign if campaign in names else names[0]
         if names:
             raise NotFound(
                 f"{campaign!r} may be any of {', '.join(names[:8])}", "type as much of the name as makes it one"
             )
-    raise _unknown(campaign, root)
+    raise _unknown(campaign, root, silent)
 
 
-def all_campaigns(root: "str | Path | None" = None) -> list[tuple[Place, CampaignLine]]:
+def all_campaigns(root: "str | Path | None" = None, silent: Silent | None = None) -> list[tuple[Place, CampaignLine]]:
     """Every campaign of the places to look, newest first."""
-    found = [(place, line) for place, lines in _asked(root, _lines) for line in lines]
+    found = [(place, line) for place, lines in _asked(root, _lines, silent) for line in lines]
     found.sort(key=lambda pair: pair[1].created_at, reverse=True)
     return found
 
 
-def nearest_active(root: "str | Path | None" = None) -> list[tuple[Place, CampaignLine]]:
+def nearest_active(root: "str | Path | None" = None, silent: Silent | None = None) -> list[tuple[Place, CampaignLine]]:
     """The campaigns that have not ended, of the nearest place that has any."""
-    for place, lines in _asked(root, _lines):
+    for place, lines in _asked(root, _lines, silent):
         active = [(place, line) for line in lines if line.state in UNENDED]
         if active:
             return active
@@ -147,7 +206,9 @@ def _lines(place: Place, store: "ReadStore") -> list[CampaignLine]:
 
 
 def _asked(
-    root: "str | Path | None", question: "Callable[[Place, ReadStore], list[T]]"
+    root: "str | Path | None",
+    question: "Callable[[Place, ReadStore], list[T]]",
+    silent: Silent | None = None,
 ) -> Iterator[tuple[Place, list[T]]]:
     """A question to each place in turn. A database that cannot be read (damaged, or of a newer version) keeps
     nobody from the others; only if nobody answers at all is it an error."""
@@ -155,7 +216,7 @@ def _asked(
 
     problem: OvernightError | None = None
     answered = False
-    for place in places_to_look(root):
+    for place in places_to_look(root, silent):
         try:
             with in_words():
                 store = ReadStore(place.database)
@@ -172,9 +233,15 @@ def _asked(
         raise problem
 
 
-def _unknown(campaign: str, root: "str | Path | None") -> NotFound:
+def _unknown(campaign: str, root: "str | Path | None", silent: Silent) -> OvernightError:
     if root is not None:
         return NotFound(f"no campaign {campaign!r} under {root_name(root)}", "overnight status --root DIR lists them")
+    if silent.points:
+        hanging = ", ".join(silent.points)
+        return Unreachable(
+            f"no campaign {campaign!r} where anything answers; the file system at {hanging} hangs",
+            "when it answers again, ask again: its campaigns are where they were",
+        )
     elsewhere = next((known for known in known_roots() if known.campaign.startswith(campaign)), None)
     if elsewhere is not None and elsewhere.host != os.uname().nodename:
         return NotFound(f"{elsewhere.campaign} was launched on host {elsewhere.host}", "ask there")

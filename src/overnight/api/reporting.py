@@ -5,7 +5,7 @@ from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Literal
 
 from overnight.api.errors import NotFound, Refused, Unreachable, in_words
-from overnight.api.places import place_of, places_to_look, root_name
+from overnight.api.places import Silent, place_of, places_to_look, root_name
 from overnight.manifest.durations import DurationFault, parse_duration
 from overnight.model.codec import replace
 from overnight.model.reports import LossReport, UnreadRoot
@@ -38,7 +38,8 @@ def report(
     unread: list[UnreadRoot] = []
     hint = None
     with ExitStack() as opened:
-        for place in places_to_look(root):
+        silent = Silent()
+        for place in places_to_look(root, silent):
             try:
                 with in_words():
                     store = opened.enter_context(closing(ReadStore(place.database)))
@@ -47,6 +48,7 @@ def report(
                 hint = problem.hint
                 continue
             grounds.append(Ground(store, place.root_name))
+        unread += [UnreadRoot(point, "its file system hangs") for point in silent.points]
         if unread and not grounds:
             raise Unreachable(unread[0].why, hint)
         with in_words():

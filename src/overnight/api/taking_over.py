@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from overnight.api.campaign import Campaign
 from overnight.api.errors import NotFound, Refused, Unreachable, in_words
-from overnight.api.places import Place, launch_root, place_of
+from overnight.api.places import Place, launch_root, place_of, reach
 from overnight.artifacts.layout import of_root
 from overnight.supervisor import keep
 
@@ -29,6 +29,7 @@ def to_take_over(root: str | Path | None) -> "Lease | None":
     from overnight.supervisor.takeover import unfinished
 
     where = launch_root(root)
+    reach(str(where))
     try:
         leader = read_lease(str(where))
         if leader is None:

@@ -9,6 +9,7 @@ from overnight.model.codec import Struct
 
 POINTER = ".overnight-state.json"  # in the root: {host: path of the state directory}
 DATABASE = "overnight.db"
+OWNER = "root"  # in the state directory: the root it belongs to
 
 
 class KnownRoot(Struct, frozen=True):

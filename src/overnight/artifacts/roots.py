@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from overnight.artifacts.filesystems import is_local
-from overnight.artifacts.finding import POINTER, memory, pointers, state_of, user_state
+from overnight.artifacts.finding import OWNER, POINTER, memory, pointers, state_of, user_state
 from overnight.artifacts.whole import write_all, write_whole
 from overnight.model.manifest import Refusal
 
-OWNER = "root"  # in the state directory: the root it belongs to
 PROBE_BYTES = 64 << 10
 ROOTS_BYTES = 1 << 20
 ROOTS_KEPT = 2000

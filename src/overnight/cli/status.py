@@ -40,14 +40,17 @@ def command(
     """
     from overnight.api.campaign import Campaign
     from overnight.api.campaign import open as open_campaign
-    from overnight.api.places import all_campaigns, nearest_active
+    from overnight.api.places import Silent, all_campaigns, nearest_active
 
     if campaign:
         found = open_campaign(campaign, root)
     else:
-        active = nearest_active(root)
+        silent = Silent()
+        active = nearest_active(root, silent)
         if len(active) != 1:
-            _list(all_campaigns(root), as_json)
+            _list(all_campaigns(root, silent), as_json)
+            for point in silent.points:
+                speak.warn(f"campaigns under {point} are left out: its file system hangs")
             return 0
         found = Campaign(active[0][1].campaign, active[0][0])
     if as_json:

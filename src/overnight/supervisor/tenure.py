@@ -1,13 +1,19 @@
 """Leading a root: the supervisor's side of its lease."""
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from overnight.artifacts.lease import Lease, my_lease, read_lease, renew_lease, take_lease, told
 
+T = TypeVar("T")
+
 META = "lease_term"  # in the database: the term whose work it holds
+BEGIN_SECONDS = 5.0  # for a root's file system, which may hang
+LEAVE_SECONDS = 2.0
 _TRIES = 5
 
 
@@ -15,15 +21,16 @@ class LeaseTenure:
     """Our term. `superseded`: words if another host, or another state of this one, leads the root."""
 
     def __init__(
-        self, root: Path, state: Path, led: int | None = None, wall: Callable[[], float] = time.time
+        self, root: Path, state: Path, led: int | None = None, wall: Callable[[], float] = time.time,
+        within_seconds: float = BEGIN_SECONDS,
     ) -> None:  # fmt: skip
         """Begin the first term of a root that nobody has led, or go on with our own. `led`: the term that our
-        database is of; where the root cannot be read just now, that is what we know. Raises OSError."""
+        database is of; where the root cannot be read now, or not in so long, that is what we know. Raises OSError."""
         self._root, self._wall = str(root), wall
         self.superseded = ""
         mine = my_lease(str(state), led or 1)
         try:
-            leader = self._begin(mine)
+            leader = _within(within_seconds, lambda: self._begin(mine), self._root)
         except OSError:
             if led is None:
                 raise
@@ -58,13 +65,32 @@ class LeaseTenure:
         return self.superseded
 
     def leave(self, live: int) -> None:
-        """A person stops the supervisor: our last word. What cannot be written is left."""
+        """A person stops the supervisor: our last word. What cannot be written, or not in time, is left."""
         with contextlib.suppress(OSError):
-            self._say(live, stopped=True)
+            _within(LEAVE_SECONDS, lambda: self._say(live, stopped=True), self._root)
 
     def _say(self, live: int, *, stopped: bool = False) -> None:
         self._beat += 1
         renew_lease(self._root, told(self._lease, self._beat, self._wall(), live, stopped=stopped))
+
+
+def _within(seconds: float, work: Callable[[], T], root: str) -> T:
+    """What `work` returns or raises. Raises TimeoutError, and leaves it where it is, when it takes too long."""
+    found: list[T] = []
+    problems: list[Exception] = []
+
+    def done() -> None:
+        try:
+            found.append(work())
+        except Exception as problem:
+            problems.append(problem)
+
+    worker = threading.Thread(target=done, daemon=True, name="lease")
+    worker.start()
+    worker.join(seconds)
+    if found:
+        return found[0]
+    raise problems[0] if problems else TimeoutError(f"{root} has not answered within {seconds:g} s")
 
 
 def led_words(leader: Lease) -> str:

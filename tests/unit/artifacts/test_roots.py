@@ -49,6 +49,38 @@ def test_unknown_file_systems_are_local(tmp_path: Path) -> None:
     assert filesystems.fs_type("/proc/self") == "proc"
 
 
+def test_links_are_followed_up_to_a_server_and_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`realpath` of a root on a dead file server: whoever asked where it was slept until the server came back."""
+    mounts = tmp_path / "mountinfo"
+    server = tmp_path / "server"
+    mounts.write_text(
+        MOUNTS + f"40 22 0:50 / {server} rw - nfs4 host:/z rw\n41 22 0:51 / {server}/disk rw - xfs /d rw\n"
+    )
+    (tmp_path / "data").symlink_to("more")
+    (tmp_path / "more").symlink_to(server)
+    (tmp_path / "round").symlink_to("round")
+    asked: list[str] = []
+    readlink = os.readlink
+
+    def recorded(path: str) -> str:
+        asked.append(path)
+        return readlink(path)
+
+    monkeypatch.setattr(os, "readlink", recorded)
+    assert fs_type(str(tmp_path / "data" / "runs" / "x"), str(mounts)) == "nfs4"
+    assert filesystems.served_from(str(tmp_path / "data"), str(mounts)) == str(server)
+    assert fs_type(str(tmp_path / "data" / "disk"), str(mounts)) == "xfs"
+    assert is_local(str(tmp_path / "round" / "x"), str(mounts))
+    assert not [path for path in asked if path.startswith(str(server))]
+
+
+def test_a_server_that_does_not_answer_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One dead mount among the roots of a user, and `status` hung for all of them, deaf to Ctrl-C."""
+    assert filesystems.answers(str(tmp_path)) and filesystems.answers(str(tmp_path / "missing"))
+    monkeypatch.setattr(filesystems, "_ASK", ["/bin/sh", "-c", "exec sleep 5"])
+    assert not filesystems.answers(str(tmp_path), 0.05)
+
+
 @pytest.fixture
 def remote(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every path called `…/nfs/…` is on a server."""

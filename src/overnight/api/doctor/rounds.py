@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from overnight.api.doctor import ground, watch
+from overnight.api.errors import OvernightError
 from overnight.api.places import Place, place_of, places_to_look, root_name
 from overnight.model.health import Check, Health
 from overnight.model.notices import Delivery, NoticeKind, NoticeText
@@ -65,6 +66,8 @@ def _place(root: str | None) -> Place:
 def _why(answer: object, limit_seconds: float) -> str:
     if answer is None:
         return f"no answer within {limit_seconds:g} s"
+    if isinstance(answer, OvernightError):
+        return answer.message
     return f"{type(answer).__name__}: {answer}" if isinstance(answer, Exception) else str(answer)
 
 
