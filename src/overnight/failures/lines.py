@@ -11,13 +11,14 @@ _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-Z\\-_]|\x00")
 # What stands before the program's own words. Tried again and again until none fits.
 _PREFIXES = re.compile(
     r"""
-    \s{0,3}\[(?:rank|default|worker|node|gpu|RANK)[ _-]?(?P<rank>\d+)\]:?[ ]?     # torch [rank3]:, tee [default0]:
+    \s{0,3}\[(?:rank|default|worker|node|gpu|GPU|RANK)[ _-]?(?P<rank>\d+)\]:?[ ]?  # torch [rank3]:, tee [default0]:
   | \[(?P<rank2>\d+)\]:[ ]?                                                       # [0]:
   | [ ]{0,3}(?P<rank3>\d{1,5}):[ ]                                                # srun --label, padded
   | (?P<rank9>\d{1,5}):(?=\s{2,}|Traceback|[A-Z]\w+(?:Error|Exception))           # the same, narrow
   | \[\d+,(?P<rank4>\d+)\]<std(?:err|out)>:[ ]?                                   # mpirun --tag-output
   | (?:[A-Z][a-z]{2}[ ]){2}[ ]?\d{1,2}[ ]\d\d:\d\d:\d\d[ ]\d{4}\[(?P<rank8>\d+)\]<std(?:err|out)>:[ ]?    # horovodrun
-  | [Rr]ank[ _]?(?P<rank11>\d{1,5}):[ ]
+  | (?i:rank|worker|gpu|proc(?:ess)?|trainer|task|[rwt])[ _-]?(?P<rank11>\d{1,5})(?::|[ ]?[|>])[ ]
+  | \[(?i:trainer|proc(?:ess)?|actor|task|cuda|device|learner|replica|pod)[ _:-]?(?P<rank13>\d{1,5})\]:?[ ]
   | \d{1,3}(?:\.\d{1,3}){3}[ ]\[(?P<rank10>\d+)\][ ]                              # TPU pods
   | \[\d+,mpirank:(?P<rank7>\d+)[^\]]{0,40}\]<std(?:err|out)>:[ ]?                       # SageMaker
   | \d{1,9}\.\d+s\t\d+\t                                                              # Kaggle
@@ -27,7 +28,7 @@ _PREFIXES = re.compile(
   | \[pod/[\w./-]{1,200}\][ ]                                                           # kubectl logs --prefix
   | [A-Z][a-z]{2}[ ]{1,2}\d{1,2}[ ]\d\d:\d\d:\d\d[ ]                                       # ts
   | \d\d:\d\d:\d\d(?:[.,]\d{1,9})?[ ]                                              # a clock alone
-  | [\w.-]{1,60}-\d{1,3}[ ]{1,20}\|[ ]                                                # docker compose
+  | (?P<rank14>[\w.-]{1,60}-\d{1,3})[ ]{1,20}\|[ ]                                      # docker compose
   | \S{1,60}[ ]\|[ ](?=\S)                                                        # docker compose
   | \d{4}-\d\d-\d\dT[\d:.]{8,18}(?:Z|[+-]\d\d:?\d\d)?[ ](?:std(?:err|out)[ ][FP][ ])?  # containers
   | \[?\d{4}[-/]\d\d[-/]\d\d[ T_]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[ ]?[+-]\d\d:?\d\d)?[\]:,]?(?:[ ]-(?=[ ]))?[ ]
@@ -35,7 +36,7 @@ _PREFIXES = re.compile(
   | (?![^\[]{0,80}(?i:warn))[^\[\]]{1,80}?(?=\[(?:rank|default)\d{1,5}\]:)       # a host or a logger before it
   | [\w.-]{1,40}[ ]>>[ ]                                                          # pods of some platforms
   | (?!python|step|iter|epoch|bash|[\w.]{1,120}(?:Error|Exception|Warning):)
-    (?:[a-z][a-z-]{0,30}\d{1,4}(?:\.[\w.-]{1,40})?|\d{1,3}(?:\.\d{1,3}){3}):[ ](?=[ ]|\S) # pdsh: the host
+    (?P<rank12>[a-z][a-z-]{0,30}\d{1,4}(?:\.[\w.-]{1,40})?|\d{1,3}(?:\.\d{1,3}){3}):[ ](?=[ ]|\S) # pdsh: the host
   | \[1?\d{0,2}[/-]\d\d[/-]\d\d[ ]\d\d:\d\d:\d\d(?:[.,]\d+)?\][ ]
   | [IWEF]\d{4}[ ]\d\d:\d\d:\d\d\.\d{3,9}[ ]+\d+[ ]\S{1,120}?:\d+\][ ]?(?:\[[^\]]{1,60}\][ ])?   # glog
     """,

@@ -26,7 +26,7 @@ def own_words(source: Source, raw: bytes) -> Line:
     if found is None:
         return line
     inner = clean(line.text[found.end() :].encode())
-    return Line(inner.text, line.rank or inner.rank)
+    return Line(inner.text, line.rank or inner.rank or (found[1] if found.re.groups else ""))
 
 
 def without_outermost(source: Source, text: str) -> str:
@@ -62,8 +62,16 @@ def _found(source: Source) -> re.Pattern[str] | None:
             continue
         if _LEVEL.search(start) and not any(_FRAME.match(rest) for rest in rests):
             continue  # a level tells something of each line; before a frame it is another program's
-        return re.compile(r"\d+".join(map(re.escape, start.rstrip().split("0"))) + "(?: |$)")
+        number = r"(\d+)" if start.count("0") == 1 and _tells_apart(start, texts) else r"\d+"
+        return re.compile(number.join(map(re.escape, start.rstrip().split("0"))) + "(?: |$)")
     return None
+
+
+def _tells_apart(start: str, texts: list[str]) -> bool:
+    """Whether the one number in the margin says whose a line is: there are few, and they come in no order."""
+    margin = re.compile(re.escape(start).replace("0", r"(\d+)"))
+    numbers = [int(found[1]) for found in map(margin.match, texts) if found is not None]
+    return 1 < len(set(numbers)) <= len(numbers) // 3 and numbers != sorted(numbers)
 
 
 def _hides_a_rank(start: str) -> bool:
