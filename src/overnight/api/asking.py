@@ -26,6 +26,7 @@ def ask(place: Place, request: Request, *, bring_up: bool = True, within_seconds
     with in_words():
         place.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
+            keep.check_owner(place.state)
             keep.check_leader(place.root, place.state)
             if bring_up:
                 keep.forget_stopped(place.state)

@@ -305,8 +305,11 @@ def _check_utf8(*paths: str | Path | None) -> None:
 
 def _check_room(folder: Path, manifest_bytes: int) -> None:
     """That the volume of `folder`, which need not exist yet, can be written and has room."""
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    dangling = next((each for each in (folder, *folder.parents) if each.is_symlink() and not each.exists()), None)
+    # os.path, not Path: what lies behind a folder that is closed to us is simply not there.
+    existing = next(parent for parent in (folder, *folder.parents) if os.path.exists(parent))
+    dangling = next(
+        (each for each in (folder, *folder.parents) if os.path.islink(each) and not os.path.exists(each)), None
+    )
     if dangling is not None:
         raise Refused(f"{dangling} is a link to {os.readlink(dangling)}, which is not there", "choose another --root")
     if not existing.is_dir():
@@ -315,20 +318,17 @@ def _check_room(folder: Path, manifest_bytes: int) -> None:
     needed = _LEAST_BYTES + 4 * manifest_bytes
     full = f"no space left on the volume of {folder}"
     hint = "free some space there, or choose another place with --root (and OVERNIGHT_STATE); nothing was written"
-    if room.f_bavail * room.f_frsize < needed:
+    if room.f_blocks and room.f_bavail * room.f_frsize < needed:
         free = room.f_bavail * room.f_frsize // 1024
         raise Refused(f"{full}: {free:,} KiB are free, {-(-needed // 1024):,} are needed to begin", hint)
     if room.f_files and room.f_favail < _LEAST_INODES:
         raise Refused(f"{full}: {room.f_favail} inodes are free", hint)
-    probe = existing / f".overnight-probe-{os.getpid()}"
-    try:
-        descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(descriptor, _PROBE)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-            probe.unlink(missing_ok=True)
+    from tempfile import TemporaryFile
+
+    try:  # a name of its own, and none where that can be: threads and containers share process numbers
+        with TemporaryFile(prefix=".overnight-probe-", dir=existing, buffering=0) as probe:
+            probe.write(_PROBE)
+            os.fsync(probe.fileno())
     except OSError as problem:
         if problem.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise Refused(f"{full} (or your quota there is used up)", hint) from problem

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from overnight.api.errors import NotFound, OvernightError, Unreachable, in_words
-from overnight.artifacts.finding import DATABASE, OWNER, known_roots, state_of
+from overnight.artifacts.finding import DATABASE, OWNER, closed, known_roots, state_of
 from overnight.model.codec import Struct
 from overnight.model.reports import CampaignLine
 from overnight.model.states import UNENDED
@@ -55,8 +55,8 @@ class Place(Struct, frozen=True):
 
     @property
     def begun(self) -> bool:
-        """Something has been launched here."""
-        return os.path.exists(self.database)
+        """Something has been launched here; perhaps by another user, who lets nobody look."""
+        return os.path.exists(self.database) or closed(self.state_name)
 
 
 def launch_root(root: "str | Path | None") -> "Path":

@@ -2,12 +2,15 @@
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from overnight.api.errors import NotFound, Refused, Unreachable, in_words
 from overnight.api.places import Place, launch_root, place_of, places_to_look, root_name
 from overnight.api.shell import by
+from overnight.artifacts.finding import closed
 from overnight.model.requests import StopSupervisor
 from overnight.supervisor import inbox, keep
 
@@ -36,18 +39,19 @@ def start(where: Place) -> None:
     """Bring a supervisor up. Raises `Unreachable` if none comes."""
     from overnight.artifacts.roots import state_dir
 
-    with in_words():
-        state_dir(where.root, os.environ)
-    keep.forget_stopped(where.state)
-    try:
+    with _reached():
+        keep.check_owner(where.state)
+        with in_words():
+            state_dir(where.root, os.environ)
+        keep.forget_stopped(where.state)
         keep.ensure_keeper(where.root, where.state)
-    except keep.CannotSupervise as problem:
-        raise Unreachable(problem.message, problem.hint) from problem
 
 
 def stop(where: Place) -> bool:
     """Ask the supervisor to go and wait until it has gone. The wish stays until somebody asks for work.
     False: there was none. Raises `Unreachable` if it does not go."""
+    with _reached():
+        keep.check_owner(where.state)
     if where.state.is_dir():
         keep.wish_stopped(where.state, by())
     if not _up(where):
@@ -69,12 +73,24 @@ def stop(where: Place) -> bool:
     return True
 
 
+@contextmanager
+def _reached() -> Iterator[None]:
+    try:
+        yield
+    except keep.CannotSupervise as problem:
+        raise Unreachable(problem.message, problem.hint) from problem
+
+
 def _up(where: Place) -> bool:
     return keep.supervised(where.state)
 
 
 def report(where: Place) -> "SupervisorReport":
-    """Whether somebody is watching."""
+    """Whether somebody is watching. Raises `Unreachable` where another user's state lets nobody look."""
     from overnight import queries
+
+    if closed(where.state_name):
+        with _reached():
+            keep.check_owner(where.state)
 
     return queries.supervisor_report(where.state_name)

@@ -24,10 +24,27 @@ def state_of(root: str) -> str | None:
     """The state directory that holds the root's database on this host, or None."""
     pointed = pointers(root).get(os.uname().nodename)
     for path in ([pointed] if pointed else []) + [os.path.join(root, ".state")]:
-        if os.path.exists(os.path.join(path, DATABASE)):
+        if os.path.exists(os.path.join(path, DATABASE)) or closed(path):
             return path
     # A supervisor that has not made its database yet was promised this place all the same.
     return pointed if pointed and os.path.isdir(pointed) else None
+
+
+def closed(state: str | os.PathLike[str]) -> bool:
+    """Whether it is another user's state, which does not let us look inside. What is there nobody can say from here: it
+    must not be taken for nothing."""
+    return os.path.isdir(state) and not os.access(state, os.X_OK, effective_ids=True)
+
+
+def owner_of(path: str | os.PathLike[str]) -> str:
+    """The user that a path belongs to, by name where there is one. Raises OSError."""
+    from pwd import getpwuid
+
+    number = os.stat(path).st_uid
+    try:
+        return getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
 
 
 def pointers(root: str) -> dict[str, str]:

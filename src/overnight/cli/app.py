@@ -154,6 +154,10 @@ def _answer(problem: Exception, as_json: bool) -> int:
     if isinstance(problem, OSError) and problem.errno == errno.ENAMETOOLONG:
         speak.refuse(f"a path of {len(str(problem.filename)):,} characters is too long", "shorten it", (), as_json)
         return 2
+    if isinstance(problem, PermissionError):
+        whose = "see whom it belongs to; a root of your own is named with --root or OVERNIGHT_ROOT"
+        speak.refuse(f"{problem.filename or problem}: permission denied", whose, (), as_json)
+        return 4
     if isinstance(problem, FileNotFoundError) and not _somewhere():
         speak.refuse("the directory that you are in is not there any more", "cd to one that is", (), as_json)
         return 2

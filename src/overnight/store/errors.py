@@ -1,5 +1,6 @@
 """What sqlite says, in words for people."""
 
+import os
 import sqlite3
 
 from overnight.ports import StoreError
@@ -34,6 +35,15 @@ class StoreFault(StoreError):
     def full(self) -> bool:
         """The disk has no room."""
         return self.kind.startswith(("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"))
+
+
+def absent(path: str) -> StoreFault:
+    """Of a database that is not there, or in a folder that is closed to us."""
+    folder = os.path.dirname(path)
+    if os.path.isdir(folder) and not os.access(folder, os.X_OK, effective_ids=True):
+        hint = "ask as that user, or name a root of your own with --root or OVERNIGHT_ROOT"
+        return StoreFault(f"{folder} is another user's, and closed to you", hint, "closed")
+    return StoreFault(f"there is no database {path}", "nothing has been launched here yet", "missing")
 
 
 def in_words(problem: sqlite3.Error, path: str) -> StoreFault:

@@ -17,7 +17,7 @@ from overnight.model.states import RunState
 from overnight.model.time import Moment
 from overnight.ports import PendingRun, RunRef
 from overnight.store import records
-from overnight.store.errors import StoreFault, in_words
+from overnight.store.errors import StoreFault, absent, in_words
 from overnight.store.named import load
 from overnight.store.records import CAMPAIGN_ITSELF, key, position
 from overnight.store.schema import check_version, migrations
@@ -338,7 +338,7 @@ class ReadStore(StoreReader):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         name = os.fspath(path)
         if not os.path.exists(name):
-            raise StoreFault(f"there is no database {name}", "nothing has been launched here yet", "missing")
+            raise absent(name)
         connection = _connect_reading(name, "mode=ro")
         try:
             try:

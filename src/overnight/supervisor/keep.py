@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import overnight
+from overnight.artifacts.finding import owner_of
 from overnight.artifacts.holder import Holder, lives, read_holder
 from overnight.artifacts.layout import of_root
 from overnight.artifacts.lease import Lease, my_lease, read_lease
@@ -135,6 +136,25 @@ def check_leader(root: Path, state: Path) -> None:
         )
 
 
+def check_owner(state: Path) -> None:
+    """Raises `CannotSupervise` where the state is another user's: root may write there, but that user's supervisor could
+    not read what root asks, and one that root starts would leave files which that user's next one cannot use."""
+    try:
+        if os.stat(state / DATABASE).st_uid == os.geteuid():
+            return
+        owner = owner_of(state / DATABASE)
+    except FileNotFoundError:
+        return  # nobody's yet
+    except OSError as problem:
+        raise CannotSupervise(
+            f"{state} is another user's: {problem.strerror}",
+            "ask as that user, or name a root of your own with --root or OVERNIGHT_ROOT",
+        ) from problem
+    raise CannotSupervise(
+        f"{state} belongs to {owner}, whose supervisor watches it", f"ask as {owner}, or name a root of your own"
+    )
+
+
 # --- bringing it up ----------------------------------------------------------------------------------------
 
 
@@ -156,6 +176,7 @@ def ensure_keeper(
     A supervisor that lives but whose counter stands still counts as up here: its keeper or an `Overseer`
     replaces it, and what is asked of it meanwhile waits in the inbox.
     """
+    check_owner(state)
     if database_lost(root, state):
         raise CannotSupervise(*lost_words(root, state))
     first = holder_of(state)

@@ -1,6 +1,7 @@
 """Launching, and asking for changes, from Python."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -131,12 +132,35 @@ def test_a_full_disk_is_refused_before_anything_is_written(monkeypatch: pytest.M
     """Guards against a campaign that dies of ENOSPC with half its files."""
 
     class Full:
-        f_bavail, f_frsize, f_files, f_favail = 1, 4096, 1000, 1000
+        f_blocks, f_bavail, f_frsize, f_files, f_favail = 1000, 1, 4096, 1000, 1000
 
     monkeypatch.setattr(launching.os, "statvfs", lambda path: Full)
     with pytest.raises(Refused, match="no space left"):
         overnight.launch(runs=sweep(), command=COMMAND)
     assert not root.exists()
+
+
+def test_threads_of_a_notebook_may_launch_at_once(standin: StandIn) -> None:
+    """Two launches of one process, or of two containers with the same process number on one volume, wrote the same probe
+    file: one of them was refused with "File exists"."""
+    rows = sweep()
+    names = [f"bat{i}" for i in range(6)]
+
+    def one(name: str) -> str:
+        return overnight.launch(runs=rows, command=COMMAND, name=name).id
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        assert [found.rpartition("-")[0] for found in pool.map(one, names)] == names
+
+
+def test_a_volume_that_tells_no_size_is_not_a_full_one(monkeypatch: pytest.MonkeyPatch, standin: StandIn) -> None:
+    """/proc, and file systems that count nothing, have 0 blocks, of which 0 are free."""
+
+    class Sizeless:
+        f_blocks, f_bavail, f_frsize, f_files, f_favail = 0, 0, 4096, 0, 0
+
+    monkeypatch.setattr(launching.os, "statvfs", lambda path: Sizeless)
+    overnight.launch(runs=sweep(), command=COMMAND)
 
 
 def test_a_root_that_cannot_be_is_refused() -> None:

@@ -1,9 +1,12 @@
 """What a person sees when something is wrong: one line, one hint, an exit code; never a traceback."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -145,6 +148,73 @@ def test_a_root_that_is_a_link_to_nothing(overnight: Overnight, tmp_path: Path) 
     said = overnight("launch", "--root", str(tmp_path / "link"), "--", "true")
     assert said.code == 2
     assert f"is a link to {tmp_path / 'unmounted'}, which is not there" in said.err
+
+
+@contextlib.contextmanager
+def as_a_stranger(state: Path) -> Iterator[None]:
+    """As somebody to whom the folder is closed: nobody, where we are root."""
+    if os.geteuid():
+        state.chmod(0)
+    else:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if os.geteuid() == 65534:
+            os.seteuid(0)
+        state.chmod(0o700)
+
+
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A folder that everybody may walk through: pytest's own are closed."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+def test_another_users_root_is_named_as_such(
+    open_path: Path, overnight: Overnight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each verb said `internal: PermissionError … please report it` in a colleague's folder."""
+    root = open_path / "overnight-runs"
+    with StandIn(root) as standin:
+        monkeypatch.chdir(open_path)
+        assert overnight("launch", "--name", "bat", "--", "true").code == 0  # also loads what is needed below
+        asked = (
+            ("status",), ("status", "bat"), ("why", "bat"), ("logs", "bat"), ("retry", "bat"), ("cancel", "bat"),
+            ("amend", "bat", "--set", "limits.grace=1s"), ("results", "bat"), ("watch", "bat"),
+            ("launch", "--name", "bat", "--", "true"), ("supervisor", "status"), ("supervisor", "start"),
+            ("supervisor", "stop"),
+        )  # fmt: skip
+        for arguments in asked:
+            overnight(*arguments, "--help")
+        overnight("supervisor", "status")
+        for arguments in asked:
+            with as_a_stranger(standin.state):
+                said = overnight(*arguments)
+            assert said.code == 4, (arguments, said)
+            assert "another user's" in said.err, said.err
+            assert "hint: ask as that user, or name a root of your own" in said.err
+        assert len(standin.requests) == 1
+
+
+def test_root_asks_nothing_of_another_users_supervisor(
+    standin: StandIn, overnight: Overnight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root's request was a file that the user's supervisor could not read; or root's supervisor left files behind that
+    the user's next one could not use."""
+    assert overnight("launch", "--name", "bat", "--", "true").code == 0
+    asked = len(standin.requests)
+    mine = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
+    for arguments in (("cancel", "bat"), ("supervisor", "start"), ("supervisor", "stop"), ("launch", "--", "true")):
+        said = overnight(*arguments)
+        assert said.code == 4, (arguments, said)
+        assert "whose supervisor watches it" in said.err
+    assert overnight("status", "bat").code == 0
+    assert len(standin.requests) == asked
+    assert not (standin.state / "stopped").exists()
 
 
 def test_no_colour_where_nobody_looks(standin: StandIn, overnight: Overnight) -> None:
