@@ -1,6 +1,7 @@
 """What becomes of a campaign's rows: each ends with its own state and its own named cause."""
 
 import json
+import subprocess
 
 import pytest
 from campaign_world import Ground, ground, lines
@@ -66,7 +67,9 @@ def test_six_rows_end_as_they_should(ground):
 
 
 def test_only_the_mended_rows_run_again(ground):
-    """Guards against a retry after a fix that repeats what succeeded, or cannot say which code made which result."""
+    """Guards against a retry after a fix that repeats what succeeded, or cannot say which code made which result: the
+    revision that a retry made had no patch."""
+    subprocess.run(["git", "init", "-q", ground.work], check=True)
     ground.file("train.py", "import sys\nif sys.argv[1] == '2':\n    print(1 / 0)\nprint('fine')\n")
     rows = ground.file("sweep.csv", "n\n1\n2\n3\n")
     words = ["--runs", rows, "--", "python3", "train.py", "{n}", ground.work / "told"]
@@ -86,6 +89,8 @@ def test_only_the_mended_rows_run_again(ground):
     assert lines(ground.attempt(campaign, runs[1], 2) / "output.log") == ["mended"]
     second = json.loads((ground.folder(campaign) / "revisions" / "2.json").read_text())
     assert second["code"]["digest"] == attempts[1][1]["code"]
+    assert "+print('mended')" in second["patch"]
+    assert "the code changed: attempts from now on run revision 2" in ground.overnight("why", campaign).out
 
 
 GATED = "while [ ! -e go ]; do sleep 0.05; done; echo $0 >> told"

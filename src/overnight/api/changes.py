@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from overnight.api.asking import ask
 from overnight.api.errors import NotFound, Refused, in_words
 from overnight.api.ruling import check_own
-from overnight.api.shell import by, code_of, this_shell, workdir
+from overnight.api.shell import by, code_of, patch_of, this_shell, workdir
 from overnight.model.codec import replace
 from overnight.model.requests import Amend, Answer, Cancel, Pause, Resume, Retry
 from overnight.supervisor.inbox import new_request_id
@@ -28,6 +28,7 @@ def retry(campaign: "Campaign", runs: Sequence[str], failure_class: str | None, 
             raise Refused("runs and a class were both named", "name the runs, or the class")
     record = _record(campaign, runs)
     shell, _ = this_shell(Path.cwd())
+    code, patch = _code(campaign, record)
     return ask(
         campaign.place,
         Retry(
@@ -35,10 +36,11 @@ def retry(campaign: "Campaign", runs: Sequence[str], failure_class: str | None, 
             by=by(),
             campaign=campaign.id,
             shell=shell,
-            code=_code(campaign, record),
+            code=code,
             run_ids=tuple(runs),
             failure_class=failure_class,
             scratch=scratch,
+            patch=patch,
         ),
     )
 
@@ -59,18 +61,20 @@ def amend(
     record = _record(campaign, drop)
     amendment = _amendment(campaign, record, file, settings, runs)
     shell, _ = this_shell(Path.cwd())
+    code, patch = _code(campaign, record)
     answer = ask(
         campaign.place,
         Amend(
             id=new_request_id(),
             by=by(),
             campaign=campaign.id,
-            code=_code(campaign, record),
+            code=code,
             policy=amendment.policy if file or settings else None,
             added=amendment.added,
             dropped=tuple(dict.fromkeys(drop)),
             shell=shell if env else None,
             why=why,
+            patch=patch,
         ),
     )
     details = [*answer.details, *amendment.changes, *amendment.warnings]
@@ -88,6 +92,7 @@ def resume(campaign: "Campaign", runs: Sequence[str], *, moved: bool = False) ->
     """See `Campaign.resume`. `moved`: to this host, which has taken the root over, and to this shell's GPUs."""
     record = _record(campaign, runs)
     shell, _ = this_shell(Path.cwd())
+    code, patch = _code(campaign, record)
     devices = None
     if moved:
         from overnight.executors.gpus import visible_devices
@@ -98,9 +103,10 @@ def resume(campaign: "Campaign", runs: Sequence[str], *, moved: bool = False) ->
         by=by(),
         campaign=campaign.id,
         shell=shell,
-        code=_code(campaign, record),
+        code=code,
         run_ids=tuple(runs),
         devices=devices,
+        patch=patch,
     )
     return ask(campaign.place, request)
 
@@ -158,8 +164,12 @@ def _amendment(
     return amendment
 
 
-def _code(campaign: "Campaign", record: "Record") -> "CodeIdentity":
-    return code_of(workdir(record.policy.cwd, Path(record.cwd)), campaign.place)
+def _code(campaign: "Campaign", record: "Record") -> "tuple[CodeIdentity, str | None]":
+    """The code as it is now; if it is not the campaign's any more, with the patch for its revision."""
+    folder = workdir(record.policy.cwd, Path(record.cwd))
+    code = code_of(folder, campaign.place)
+    changed = code.digest is not None and code.digest != record.code
+    return code, patch_of(folder, campaign.place) if changed else None
 
 
 def _check_class(name: str) -> None:

@@ -14,7 +14,7 @@ from overnight.api.campaign import Campaign
 from overnight.api.errors import Refused, in_words
 from overnight.api.places import Place, place_of, root_name
 from overnight.api.ruling import check_own
-from overnight.api.shell import by, code_of, this_shell, user, workdir
+from overnight.api.shell import by, code_of, patch_of, this_shell, user, workdir
 from overnight.artifacts.layout import of_root
 from overnight.model.codec import Struct
 from overnight.model.requests import Launch
@@ -164,6 +164,7 @@ def start(prepared: Prepared, *, fresh: bool = False, env: Mapping[str, str] | N
         devices=prepared.devices,
         code=code_of(prepared.folder, place),
         fresh=fresh,
+        patch=patch_of(prepared.folder, place),
     )
     answer = ask(place, request)
     name = answer.campaign or frozen.campaign

@@ -59,6 +59,14 @@ def code_of(folder: Path, place: Place) -> CodeIdentity:
     return code_identity(folder, exclude=(place.root, place.state))
 
 
+def patch_of(folder: Path, place: Place) -> str | None:
+    """What the code has otherwise than its commit: with that commit it makes the code again. None: nothing, or nobody
+    can tell."""
+    from overnight.manifest import code_patch
+
+    return code_patch(folder, exclude=(place.root, place.state))
+
+
 def _is_text(value: str) -> bool:
     try:
         value.encode("utf-8")

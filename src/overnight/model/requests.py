@@ -28,6 +28,7 @@ class Launch(_Request, frozen=True):
     devices: tuple[Device, ...]
     code: CodeIdentity
     fresh: bool = False
+    patch: str | None = None  # of the code to its commit; in the others, where the code is not the campaign's any more
 
 
 class Retry(_Request, frozen=True):
@@ -39,6 +40,7 @@ class Retry(_Request, frozen=True):
     run_ids: tuple[str, ...] = ()
     failure_class: str | None = None
     scratch: bool = False
+    patch: str | None = None
 
 
 class Amend(_Request, frozen=True):
@@ -69,6 +71,7 @@ class Resume(_Request, frozen=True):
     code: CodeIdentity
     run_ids: tuple[str, ...] = ()
     devices: tuple[Device, ...] | None = None
+    patch: str | None = None
 
 
 class Cancel(_Request, frozen=True):

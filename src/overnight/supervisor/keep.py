@@ -137,8 +137,8 @@ def check_leader(root: Path, state: Path) -> None:
 
 
 def check_owner(state: Path) -> None:
-    """Raises `CannotSupervise` where the state is another user's: root may write there, but that user's supervisor could
-    not read what root asks, and one that root starts would leave files which that user's next one cannot use."""
+    """Raises `CannotSupervise` where the state is another user's: root may write there, but that user's supervisor
+    could not read what root asks, and one that root starts would leave files that the next one cannot use."""
     try:
         if os.stat(state / DATABASE).st_uid == os.geteuid():
             return

@@ -111,7 +111,7 @@ class Petitions:
         # The manifest holds no policy: rows that bring their own are kept with the first revision, for `rebuild`.
         own = tuple(spec for spec in frozen.runs if spec.policy != RowPolicy())
         campaign = with_deadline(campaign, shell.env, now)
-        campaign = self._revise(campaign, request.by, "launch", request.code, now, added=own)
+        campaign = self._revise(campaign, request.by, "launch", request.code, now, added=own, patch=request.patch)
         self._ledger.add_runs(campaign, frozen.runs)
         self._code_known(campaign.id, now)
         return r.Answer(True, _counted(len(frozen.runs), "run"), campaign=campaign.id, created=True)
@@ -182,14 +182,15 @@ class Petitions:
                 refs.append(RunRef(campaign, run.run_id))
         return refs
 
-    def _shell_anew(
-        self, campaign: Campaign, shell: r.Shell, code: CodeIdentity, by: str, why: str, now: Moment
-    ) -> Campaign:
+    def _shell_anew(self, campaign: Campaign, request: r.Retry | r.Resume, why: str, now: Moment) -> Campaign:
         """The environment of the shell that typed; a revision if the code is another by now."""
+        shell, code = request.shell, request.code
         self._files.write_launch_env(campaign.id, shell.env)
         campaign = replace(_tonight(campaign, shell, now), umask=shell.umask, rlimits=shell.rlimits)
         if code.digest is not None and code.digest != campaign.code:
-            campaign = self._revise(campaign, by, why, code, now)
+            campaign = self._revise(campaign, request.by, why, code, now, patch=request.patch)
+            words = f"the code changed: attempts from now on run revision {campaign.revision}"
+            self._ledger.say(campaign.id, "", now, words)
         self._code_known(campaign.id, now)
         self._ledger.put(campaign)
         return campaign
@@ -213,7 +214,7 @@ class Petitions:
         if not refs:
             what = f"failed with {request.failure_class}" if request.failure_class else "failed or was cancelled"
             raise Refusal(f"no run of {campaign.id} {what}", f"overnight status {campaign.id}")
-        self._shell_anew(campaign, request.shell, request.code, request.by, "retry", now)
+        self._shell_anew(campaign, request, "retry", now)
         self._let_go(campaign.id, f"{request.by} asked for another try", now, causes_too=False)
         for ref in refs:
             self._ledger.apply(ref, RetryRequested(now, request.by, request.scratch))
@@ -316,7 +317,7 @@ class Petitions:
                           f"overnight amend {campaign.id} --set limits.deadline=…, or resume after it")  # fmt: skip
         if request.devices is not None:
             campaign = replace(campaign, devices=request.devices)
-        self._shell_anew(campaign, request.shell, request.code, request.by, "resume", now)
+        self._shell_anew(campaign, request, "resume", now)
         campaign = self._ledger.campaigns[campaign.id]
         self._ledger.put(replace(campaign, paused=False, paused_why=""))
         if not request.run_ids:

@@ -149,6 +149,7 @@ class StandIn:
             devices=request.devices,
             runs_total=len(frozen.runs),
             counts={"pending": len(frozen.runs)},
+            code=request.code.digest,
         )
         known = any(old.id == campaign.id for old in self._campaigns)
         if known:

@@ -1,6 +1,7 @@
 """Launching, and asking for changes, from Python."""
 
 import os
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -141,8 +142,8 @@ def test_a_full_disk_is_refused_before_anything_is_written(monkeypatch: pytest.M
 
 
 def test_threads_of_a_notebook_may_launch_at_once(standin: StandIn) -> None:
-    """Two launches of one process, or of two containers with the same process number on one volume, wrote the same probe
-    file: one of them was refused with "File exists"."""
+    """Two launches of one process, or of two containers with the same process number on one volume, wrote the same
+    probe file: one of them was refused with "File exists"."""
     rows = sweep()
     names = [f"bat{i}" for i in range(6)]
 
@@ -239,6 +240,33 @@ def test_amending_builds_the_new_policy_on_the_client(standin: StandIn) -> None:
         campaign.amend()
     with pytest.raises(NotFound, match="no run zz"):
         campaign.amend(drop=["zz"])
+
+
+def test_changed_code_comes_with_its_patch(standin: StandIn, tmp_path: Path) -> None:
+    """Revisions that a person's retry, resume or amend made named a digest that nobody could turn into code again."""
+
+    def git(*words: str) -> None:
+        who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        subprocess.run(["git", "-C", str(tmp_path / "here"), *who, *words], check=True)
+
+    Path("train.py").write_text("lr = 1\n")
+    git("init", "-q")
+    git("add", "train.py")
+    git("commit", "-q", "-m", "one")
+    campaign = overnight.launch(runs=sweep(), command=COMMAND, name="bat")
+    launched = standin.requests[-1]
+    assert isinstance(launched, r.Launch)
+    assert launched.patch is not None and "sweep.csv" in launched.patch and "train.py" not in launched.patch
+    campaign.amend(settings=["limits.heartbeat=45m"])
+    amended = standin.requests[-1]
+    assert isinstance(amended, r.Amend) and amended.patch is None, "the code is the one that was launched"
+    Path("train.py").write_text("lr = 2\n")
+    campaign.retry()
+    campaign.resume()
+    campaign.amend(settings=["limits.heartbeat=45m"])
+    for request in standin.requests[-3:]:
+        assert isinstance(request, r.Retry | r.Resume | r.Amend)
+        assert request.patch is not None and "-lr = 1\n+lr = 2\n" in request.patch
 
 
 def test_requests_name_what_was_asked(standin: StandIn) -> None:
