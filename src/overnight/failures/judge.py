@@ -217,9 +217,11 @@ def _went_on(missed: Event, fatal: list[Event]) -> Event:
 
 
 def _why_not_saved(save: Event, case: _Case) -> Event:
-    """The volume's own fault, named earlier by something that went on without what it could not write."""
+    """The volume's own fault, named earlier by something that went on without what it could not write, or later by
+    whoever was to write there too."""
     named = [event for event in (*case.alive, *case.survived) if event.rule.cls in ("disk.full", "disk.io")]
-    return max((event for event in named if event.order < save.order), key=_order, default=save)
+    before = max((event for event in named if event.order < save.order), key=_order, default=None)
+    return before or min((event for event in named if event in case.alive), key=_order, default=save)
 
 
 def _better_than_code(code: Event, case: _Case) -> Event:

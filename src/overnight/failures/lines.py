@@ -103,7 +103,7 @@ _COMPLETED = re.compile(
     r"\b(?:complete[d]?|finished|done|succeeded|ended (?:normally|successfully))\b"
     r"|^\W{0,4}(?:all )?(?:done|finished|completed?|success(?:fully)?|bye)\b.{0,40}$"
     r"|\b(?:finished|completed) (?:training|successfully|in \d|all|after|run)"
-    r"|successfully (?:completed|finished|saved|uploaded|exited)"
+    r"|successfully (?:completed|finished|ended|saved|uploaded|exited)|\bended successfully"
     r"|(?:saved|saving|wrote|written|uploaded|exported)\b.{0,40}\b(?:checkpoint|model|weights|results|metrics|summary)"
     r"|(?:checkpoint|model|weights|results|metrics|summary)\b.{0,60}\b(?:saved|written|stored|uploaded|exported)"
     r"|\b(?:written|saved|exported|uploaded) to\b|`Trainer\.fit` stopped: `max_|train_runtime"
