@@ -10,6 +10,7 @@ from overnight.api.places import Place, find, nearest_active
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from overnight.api.arguments import Settings
     from overnight.model.reports import StatusReport, WhyReport
     from overnight.model.requests import Answer
     from overnight.store import ReadStore
@@ -130,14 +131,15 @@ class Campaign:
         self,
         file: "str | Path | None" = None,
         *,
-        settings: Sequence[str] = (),
+        settings: "Settings" = (),
         runs: "str | Path | None" = None,
         drop: Sequence[str] = (),
         env: bool = False,
         why: str = "",
     ) -> "Answer":
-        """A new revision: policy (`settings`: "limits.heartbeat=45m"; or a whole campaign `file`), rows added
-        from a file or dropped by name, or (`env`) this shell's environment for attempts from now on."""
+        """A new revision: policy (`settings`: "limits.heartbeat=45m", or {"limits.heartbeat": "45m"}; or a whole
+        campaign `file`), rows added from a file or dropped by name, or (`env`) this shell's environment for attempts
+        from now on."""
         from overnight.api import changes
 
         return changes.amend(self, file, settings=settings, runs=runs, drop=drop, env=env, why=why)

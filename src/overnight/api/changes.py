@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from overnight.api.arguments import Settings, path_of, settings_of
 from overnight.api.asking import ask
 from overnight.api.errors import NotFound, Refused, in_words
 from overnight.api.ruling import check_own
@@ -49,7 +50,7 @@ def amend(
     campaign: "Campaign",
     file: str | Path | None,
     *,
-    settings: Sequence[str],
+    settings: Settings,
     runs: str | Path | None,
     drop: Sequence[str],
     env: bool,
@@ -58,8 +59,10 @@ def amend(
     """See `Campaign.amend`."""
     if not (file or settings or runs or drop or env):
         raise Refused("nothing to amend was named", "for example --set limits.heartbeat=45m, or a campaign file")
+    path_of(file, "file")
+    path_of(runs, "runs")
     record = _record(campaign, drop)
-    amendment = _amendment(campaign, record, file, settings, runs)
+    amendment = _amendment(campaign, record, file, settings_of(settings), runs)
     shell, _ = this_shell(Path.cwd())
     code, patch = _code(campaign, record)
     answer = ask(

@@ -20,7 +20,8 @@ class OvernightError(Exception):
         self.faults = faults
 
     def __str__(self) -> str:
-        lines = [self.message, *(f"  {words_of(fault)}" for fault in self.faults)]
+        faults = self.faults if len(self.faults) > 1 else [f for f in self.faults if self.message not in words_of(f)]
+        lines = [self.message, *(f"  {words_of(fault)}" for fault in faults)]
         if self.hint:
             lines.append(f"hint: {self.hint}")
         return "\n".join(lines)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from overnight.api.arguments import Settings, command_of, path_of, settings_of
 from overnight.api.asking import ask
 from overnight.api.campaign import Campaign
 from overnight.api.errors import Refused, in_words
@@ -48,12 +49,12 @@ def launch(
     file: str | Path | None = None,
     *,
     runs: str | Path | None = None,
-    command: Sequence[str] | None = None,
+    command: Sequence[str] | str | None = None,
     name: str | None = None,
     gpus: str | float | None = None,
     slots: int | None = None,
     timeout: str | None = None,
-    settings: Sequence[str] = (),
+    settings: Settings = (),
     only: str | None = None,
     limit: int | None = None,
     executor: str | None = None,
@@ -65,7 +66,9 @@ def launch(
     """Start a campaign, or go on with the one that these rows and this command already are.
 
     `file`: a campaign file; without `file`, `runs` and `command` it is `overnight.toml`. The rest are the
-    options of `overnight launch` of the same names. `env`: what runs inherit (default: our own environment).
+    options of `overnight launch` of the same names: `command` a list of arguments, or one string for bash; `settings`
+    as `--set` has them, or a dictionary (`{"limits.heartbeat": "45m"}`). `env`: what runs inherit (default: our own
+    environment).
     Returns at once when the supervisor has taken it; `known` of the result says whether it was there already.
 
     Raises `Refused` (with all `faults` of the file), or `Unreachable` if no supervisor can be brought up.
@@ -81,12 +84,12 @@ def prepare(
     file: str | Path | None = None,
     *,
     runs: str | Path | None = None,
-    command: Sequence[str] | None = None,
+    command: Sequence[str] | str | None = None,
     name: str | None = None,
     gpus: str | float | None = None,
     slots: int | None = None,
     timeout: str | None = None,
-    settings: Sequence[str] = (),
+    settings: Settings = (),
     only: str | None = None,
     limit: int | None = None,
     executor: str | None = None,
@@ -98,6 +101,8 @@ def prepare(
     from overnight.executors.gpus import visible_devices
     from overnight.manifest import read_campaign
 
+    path_of(file, "file")
+    path_of(runs, "runs")
     here = Path(cwd or Path.cwd()).absolute()
     _check_utf8(here, root_name(root), file, runs)
     path = _campaign_file(file, runs, command, here)
@@ -106,12 +111,12 @@ def prepare(
         frozen = read_campaign(
             path,
             runs=Path(runs) if runs is not None else None,
-            command=command,
+            command=command_of(command),
             name=name,
             gpus=None if gpus is None else f"{gpus:g}" if isinstance(gpus, float) else str(gpus),
             slots=slots,
             timeout=timeout,
-            settings=tuple(settings),
+            settings=settings_of(settings),
             only=only,
             limit=limit,
             executor=executor,
@@ -202,7 +207,7 @@ def _of_own_config() -> list[str]:
 
 
 def _campaign_file(
-    file: str | Path | None, runs: str | Path | None, command: Sequence[str] | None, here: Path
+    file: str | Path | None, runs: str | Path | None, command: Sequence[str] | str | None, here: Path
 ) -> Path | None:
     if file is not None:
         return Path(file)

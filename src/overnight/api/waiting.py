@@ -105,6 +105,11 @@ def line_of(entry: StoryEntry) -> str:
     return f"{entry.run_id} {entry.state}" + (f": {entry.words}" if entry.words not in {"", entry.state} else "")
 
 
+def _steady(report: "StatusReport") -> str:
+    """The campaign's sentence without what counts down in it: a line a second for a minute says one thing."""
+    return report.words if report.scouts is None else f"scouts {report.scouts.started}"
+
+
 def wait(campaign: "Campaign", timeout: float | None, tell: Callable[[str], None]) -> "StatusReport":
     """See `Campaign.wait`."""
     tail = Tail(campaign)
@@ -116,8 +121,9 @@ def wait(campaign: "Campaign", timeout: float | None, tell: Callable[[str], None
     overseeing = Overseeing(campaign, tell)
     said = {""}
     while not settled(report):
-        if report.words not in said:  # why nothing starts; once, however often it comes and goes
-            said.add(report.words)
+        why = _steady(report)
+        if why not in said:  # why nothing starts; once, however often it comes and goes
+            said.add(why)
             tell(report.words)
         if deadline is not None and time.monotonic() >= deadline:
             break

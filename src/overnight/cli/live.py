@@ -71,7 +71,7 @@ def _picture(
 ) -> Group:
     height, width = console.size.height, console.size.width
     parts: list[Text | Table] = [_headline(report), _bar(report, width, typical_seconds), _watching(report)]
-    if report.words and not settled(report):
+    if report.words and " ended: " not in report.words and not settled(report):  # else the counts again
         parts.append(_line(report.words, "yellow", width))
     room = max(_LEAST_ROWS, height - len(parts) - len(events) - 4)
     runs, total = _live_runs(campaign, report, room)

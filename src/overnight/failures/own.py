@@ -157,13 +157,33 @@ def _misfit(words: str) -> tuple[str | None, str, str | None]:
     """What the codec found, in words of this file."""
     unknown = re.search(r"unknown field `(.+?)`", words)
     if unknown:
+        if unknown[1] in ("match", "spare"):
+            return (
+                unknown[1],
+                "examples stand below all rules",
+                f"a line {EXAMPLES_MARK}, then [rule] with match, spare",
+            )
         return unknown[1], "this is not known", _guess(unknown[1], KEYS)
     missing = re.search(r"missing required field `(\w+)`", words)
     if missing:
         return missing[1], "it is missing", "a rule has at least class and find"
     key = re.search(r" - at `\$\.(\w+).*`$", words)
-    found = words[: key.start()] if key else words
-    return key[1] if key else None, found[:1].lower() + found[1:], None
+    return key[1] if key else None, _plainly(words[: key.start()] if key else words), None
+
+
+_KINDS = {
+    "array": "a list", "str": "text", "bool": "true or false", "int": "a whole number", "float": "a number",
+    "object": "a table",
+}  # fmt: skip
+
+
+def _plainly(words: str) -> str:
+    """The codec's sentence without its names of types."""
+    kinds = re.fullmatch(r"Expected `(\w+)`, got `(\w+)`", words)
+    if kinds is None:
+        return words[:1].lower() + words[1:]
+    wanted, found = (_KINDS.get(kind, kind) for kind in kinds.groups())
+    return f"this is {found}, and {wanted} is needed"
 
 
 def _guess(word: str, known: Sequence[str]) -> str:
@@ -258,7 +278,8 @@ def _examples(text: str, source: str, rules: Sequence[Rule]) -> Iterator[Fault]:
     try:
         examples = examples_of(text.replace("\r\n", "\n"))
     except ValidationError as error:
-        yield Fault(f"the examples: {error}", source, below + 1, "a table [rule] with two lists: match and spare")
+        _, words, _ = _misfit(str(error))
+        yield Fault(f"the examples: {words}", source, below + 1, "a table [rule] with two lists: match and spare")
         return
     whole = RuleSet([*rules, *load_rules().rules])
     for name, given in examples.items():

@@ -192,8 +192,8 @@ def load_rules() -> RuleSet:
 class Examples(Struct, frozen=True, forbid_unknown_fields=True):
     """A rule's own tests: logs that must get its class, and look-alikes that must not."""
 
-    match: list[str]
-    spare: list[str]
+    match: list[str] = field(default_factory=list)
+    spare: list[str] = field(default_factory=list)
 
 
 def read_examples(path: Path) -> dict[str, Examples]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from overnight.model.manifest import Fault, Refusal
 
+NAMED = 60  # words that a hint lists: a sheet may have thousands of columns
 SHOWN = 100  # a broken generator can spoil every row of a large file; a person reads the first few
 
 Path = tuple[str, ...]
@@ -100,4 +101,5 @@ def guess(word: str, known: Iterable[str]) -> str | None:
     near = nearest(word, names)
     if near is not None:
         return f"did you mean {near}?"
-    return f"allowed: {', '.join(names)}" if names else None
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return f"allowed: {', '.join(names[:NAMED])}{more}" if names else None

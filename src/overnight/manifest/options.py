@@ -17,7 +17,7 @@ def overlay(
     slots: int | None = None,
     timeout: str | None = None,
     executor: str | None = None,
-    command: Sequence[str] | None = None,
+    command: Sequence[str] | str | None = None,
     settings: Sequence[str] = (),
 ) -> Source:
     """Change `data` in place. Returns a source that names options in faults of the keys that they set."""
@@ -36,7 +36,8 @@ def overlay(
     if executor is not None:
         given.append((("executor",), executor, "--executor"))
     if command is not None:
-        given.append((("command",), list(command), "the command after --"))
+        value: object = command if isinstance(command, str) else list(command)
+        given.append((("command",), value, "the command after --"))
     for path, value, option in given:
         if path in typed:
             source.faults.add(f"{typed[path]} and {option} name the same thing", hint="keep one of them")

@@ -9,9 +9,11 @@ import pytest
 from standin import StandIn
 
 import overnight
-from overnight.api import NotFound, Refused, Unreachable, asking, launching
+from overnight.api import NotFound, Refused, Unreachable, asking, launching, waiting
 from overnight.api.places import find, launch_root
 from overnight.model import requests as r
+from overnight.model.codec import replace
+from overnight.model.reports import ScoutsReport
 
 ROWS = "run_id,seed\na,0\nb,1\nc,2\n"
 COMMAND = ["python", "train.py", "seed={seed}", "out={out_dir}"]
@@ -164,6 +166,43 @@ def test_a_volume_that_tells_no_size_is_not_a_full_one(monkeypatch: pytest.Monke
     overnight.launch(runs=sweep(), command=COMMAND)
 
 
+def test_a_notebook_passes_what_python_has(standin: StandIn) -> None:
+    """A command that was one string became an argument for each letter; None among arguments became the word None; a
+    dictionary of settings was no KEY=VALUE."""
+    overnight.launch(command="echo $HOME {out_dir}", name="text", settings={"limits.grace": "5s", "fail_fast": True})
+    request = standin.requests[-1]
+    assert isinstance(request, r.Launch)
+    assert request.frozen.manifest.command == "echo $HOME {out_dir}"
+    assert (request.frozen.policy.limits.grace, request.frozen.policy.fail_fast) == (5.0, True)
+    campaign = overnight.launch(command=[Path("train.sh"), "{out_dir}"], name="path", settings="limits.grace=6s")
+    campaign.amend(settings={"limits.heartbeat": "45m"})
+    amended = standin.requests[-1]
+    assert isinstance(amended, r.Amend) and amended.policy is not None
+    assert (amended.policy.limits.heartbeat, amended.policy.limits.grace) == (2700.0, 6.0)
+    asked = len(standin.requests)
+    for wrong, words in (
+        ({"command": ["true", None]}, "None among its arguments"),
+        ({"command": ["true", 1e-4]}, "0.0001 among its arguments"),
+        ({"command": 3}, "3 is no command"),
+        ({"command": ["true"], "runs": [{"lr": 1}]}, "runs is the path of a file, and this is a list"),
+        ({"file": 3}, "file is the path of a file"),
+    ):
+        with pytest.raises(Refused) as refused:
+            overnight.launch(**wrong)  # type: ignore[arg-type]  # that is what is tested
+        assert words in refused.value.message and refused.value.hint
+    assert len(standin.requests) == asked
+
+
+def test_a_refusal_says_its_sentence_once() -> None:
+    """The one fault of a file stood twice in a notebook's error."""
+    with pytest.raises(Refused) as refused:
+        overnight.launch("nix.toml")
+    assert str(refused.value).count("nix.toml does not exist") == 1
+    with pytest.raises(Refused) as refused:
+        overnight.launch(command=["true"], timeout="0", gpus=-1)
+    assert "limits.timeout" in str(refused.value) and "resources.gpus" in str(refused.value)
+
+
 def test_a_root_that_cannot_be_is_refused() -> None:
     """Guards against a traceback when --root names a file, or something below one."""
     Path("file").write_text("x")
@@ -305,6 +344,20 @@ def test_waiting_returns_when_nothing_can_move(standin: StandIn) -> None:
     paused = replace(standin.campaign(), state=CampaignState.PAUSED, paused=True)
     standin.commit(Batch(campaigns={campaign.id: paused}))
     assert campaign.wait(timeout=10).state == "paused"
+
+
+def test_waiting_says_what_counts_down_once(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While scouts waited the log of a night's `--wait` grew by a line a second."""
+    campaign = overnight.launch(runs=sweep(), command=COMMAND)
+    plain = campaign.status()
+    scouts = ScoutsReport("import", "no module", ("a",), 1, "", "")
+    looks = [replace(plain, words=f"nothing but scouts starts: the next in {n} s", scouts=scouts) for n in range(9)]
+    looks += [replace(looks[-1], scouts=replace(scouts, started=2)), replace(plain, settled=True), plain]
+    monkeypatch.setattr(waiting, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(type(campaign), "status", lambda self, limit=0: looks.pop(0))
+    told: list[str] = []
+    campaign.wait(tell=told.append)
+    assert told == ["nothing but scouts starts: the next in 0 s", "nothing but scouts starts: the next in 8 s"]
 
 
 def test_a_stopped_supervisor_ends_the_wait(standin: StandIn) -> None:

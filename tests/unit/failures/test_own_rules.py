@@ -6,6 +6,7 @@ from overnight.failures import Outcome, RuleFault, classify, explain, faults_in,
 from overnight.failures.fates import fate, reason, winner
 from overnight.failures.nearness import near
 from overnight.failures.own import ALLOWED
+from overnight.failures.rules import EXAMPLES_MARK
 from overnight.model.classes import CLASSES
 
 FAILED = Outcome(exit_code=1)
@@ -69,7 +70,13 @@ def test_own_rules_that_were_there_before_ours_keep_their_names() -> None:
         ('[a]\nclass = "none"\nfind = ["foo"]', 2, "rule a: class: none is never read from a log"),
         ('[a]\nclass = "stall.output"\nfind = ["foo"]', 2, "never read from a log"),
         ('[a]\nclass = "code"\nfind = ["x"]', 3, "rule a: find: literals of at least 3"),
-        ('[a]\nclass = "code"\nfind = "foo"', 3, "rule a: find: expected `array`, got `str`"),
+        ('[a]\nclass = "code"\nfind = "foo"', 3, "rule a: find: this is text, and a list is needed"),
+        (
+            '[a]\nclass = "code"\nfind = ["foo"]\nhardy = 1',
+            4,
+            "hardy: this is a whole number, and true or false is needed",
+        ),
+        ('[a]\nclass = "code"\nfind = ["foo"]\nmatch = ["foo"]', 4, "rule a: match: examples stand below all rules"),
         ('[a]\nclas = "code"\nfind = ["foo"]', 2, "rule a: clas: this is not known"),
         ('[b]\n\n[a]\nclass = "code"', 3, "rule a: find: it is missing"),
         ('[a]\nclass = "code"\nfind = ["foo"]\npattern = ["("]', 4, "rule a: pattern: '(' is no regular expression"),
@@ -114,6 +121,15 @@ def test_examples_in_the_file_are_tried_over_all_rules() -> None:
         (lines.index("[bad-shard]", 5) + 1, False), (lines.index("[bad-shard]", 5) + 1, False),
         (lines.index("[other]") + 1, True),
     ]  # fmt: skip
+
+
+def test_examples_may_be_of_one_kind_alone() -> None:
+    """A file with an example and no look-alike was refused: "Object missing required field"."""
+    text = f'{SHARD}\n{EXAMPLES_MARK}\n[bad-shard]\nmatch = ["ShardLease: shard 12"]\n'
+    assert faults_in(text) == ()
+    assert faults_in(text.replace("match", "spare"))
+    (fault,) = faults_in(text.replace('match = ["ShardLease: shard 12"]', 'match = "x"'))
+    assert fault.message == "the examples: this is text, and a list is needed"
 
 
 def test_rules_that_this_version_does_not_understand_are_a_fault_not_a_success() -> None:

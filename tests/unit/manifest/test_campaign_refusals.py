@@ -97,6 +97,13 @@ def test_refused(faults_of: Faults, tail: str, words: str) -> None:
     assert fault.file == "sweep.toml" and fault.line is not None and fault.line > 2
 
 
+def test_a_hint_lists_no_thousand_columns(faults_of: Faults) -> None:
+    """A misspelt placeholder of a wide sheet was answered with 5,000 names on one line."""
+    cells = "\n".join(f"column{n} = {n}" for n in range(5000))
+    (fault,) = faults_of(f'command = ["a", "{{zzz}}", "{{out_dir}}"]\n[[run]]\n{cells}\n')
+    assert fault.hint is not None and len(fault.hint) < 1500 and "more" in fault.hint
+
+
 @pytest.mark.parametrize(
     ("head", "words"),
     [
