@@ -40,11 +40,11 @@ def last_survived(source: Source) -> int:
     return 0
 
 
-def begun_again(source: Source, after: int) -> bool:
-    """Whether the numbers below an offset begin lower than those above it had come, or a launcher says as much."""
-    low = max(0, after - _BLOCK_BYTES)
+def begun_again(source: Source, before: int, after: int) -> bool:
+    """Whether the numbers after a failure begin lower than those before it had come, or a launcher says as much."""
+    low = max(0, before - _BLOCK_BYTES)
     highest: dict[int, float] = {}
-    for match in PROGRESS.finditer(source.read_at(low, after - low)):
+    for match in PROGRESS.finditer(source.read_at(low, before - low)):
         kind = match.lastindex or 0
         highest[kind] = max(float(match[kind]), highest.get(kind, 0.0))
     below = source.read_at(after, _BLOCK_BYTES)

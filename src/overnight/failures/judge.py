@@ -28,6 +28,8 @@ OUTSIDE = frozenset(
 )  # fmt: skip
 _BY_HARDWARE = frozenset({"cuda.error", "nccl.error", "nccl.timeout", "crash", "code", "unknown", "gpu.driver"})
 _KERNEL = frozenset({"gpu.hardware", "oom.host", "disk.io", "disk.full", "cuda.error", "crash"})
+# What nobody runs into because a scheduler ends him: in a rank's own log it came before the scheduler's word.
+_UNTOLD = frozenset({"oom.gpu", "disk.full", "data.missing", "data.corrupt", "import", "auth", "numeric", "checkpoint"})
 _NEAR_END_LINES = 40
 _SAVE_FAILED = "checkpoint-save-failed"  # the rule of a save that failed for no named reason
 GPU_SHARED = "gpu.shared"  # flag: another process was seen holding the memory; core.retry gives it one more try
@@ -181,8 +183,11 @@ def _root(case: _Case) -> Event | None:
         first = _tracker_after(first, fatal) or first
     if authorities:
         authority = min(authorities, key=_order)
-        if first is None or authority.rule.cls == "oom.host" or first.order > authority.order:
+        if first is None or authority.rule.cls == "oom.host":
             return authority
+        if first.order > authority.order:
+            elsewhere = first.file != authority.file and first.uncaught and first.rule.cls in _UNTOLD
+            return first if elsewhere else authority
         # Words printed while the scheduler's signal ended the program are its last words, not its failure.
         late = authority.offset - first.offset < 6000
         return authority if late and first.rule.cls in ("code", "unknown", "crash", "config") else first
@@ -283,7 +288,7 @@ def _died_before_steps(sources: Sequence[tuple[str | None, Source]], case: _Case
     ended = (event for event in case.survived if event.uncaught and event.rule.role == "root")
     for event in sorted(ended, key=_order)[:_ENDS_MOST]:
         source = next(source for name, source in sources if name == event.file)
-        if event.strength == FATAL and not begun_again(source, event.end):
+        if event.strength == FATAL and not begun_again(source, event.began, event.end):
             return event
     return None
 

@@ -166,7 +166,7 @@ def _of_failure(source: Source, group: list[Traceback], rules: RuleSet) -> list[
         strength = HINT
     elif mild or (group[0].logged and not uncaught) or group[0].of_thread:
         strength = SAID
-    event.strength, event.raised, event.uncaught = strength, not ignored, uncaught
+    event.strength, event.raised, event.uncaught, event.began = strength, not ignored, uncaught, group[0].offset
     others = [
         other for block in whole for other in block.events if other.rule.role == "consequence" and other is not event
     ]
