@@ -116,7 +116,7 @@ def test_a_supervisor_comes_up_although_its_root_hangs(tmp_path: Path, hanging: 
     assert "does not answer" in said and str(hanging.mount) in said
     assert fine in other.overnight("status", fine).out
     listed = other.overnight("status", env={k: v for k, v in other.env.items() if k != "OVERNIGHT_ROOT"})
-    assert fine in listed.out and f"campaigns under {hanging.mount} are left out" in listed.err
+    assert fine in listed.out and f"{hanging.mount} is left out: its file system hangs" in listed.err
     await_that(lambda: not any(_says(pid, "sleep\x0098765") for pid in _pids()), 30)  # its limits hold all the same
     hanging.heal()
     ground.file("go", "")

@@ -15,7 +15,7 @@ POLICY = Policy(
 
 
 def test_six_rows_that_behave_differently() -> None:
-    """The night of the issue: good, bad argument, transient, silent from the start, over its timeout, good."""
+    """Every kind of row in one night: good, bad argument, transient, silent from the start, over its timeout, good."""
     knobs = {
         "seconds": 60,
         "steps": 50,

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from overnight.api.errors import NotFound, in_words
-from overnight.api.places import Place, find, nearest_active
+from overnight.api.places import Place, check_leader, find, nearest_active, root_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +31,7 @@ def the_active_one(root: "str | Path | None" = None) -> "Campaign":
     if len(found) == 1:
         return Campaign(found[0][1].campaign, found[0][0])
     if not found:
+        check_leader(root_name(root))
         raise NotFound("no campaign is active", "name one that has ended, or start one: overnight launch")
     names = ", ".join(line.campaign for _, line in found[:5])
     raise NotFound(f"{len(found)} campaigns are active: {names}", "name the one you mean")

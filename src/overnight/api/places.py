@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from overnight.api.errors import NotFound, OvernightError, Unreachable, in_words
 from overnight.artifacts.finding import DATABASE, OWNER, closed, known_roots, state_of
 from overnight.model.codec import Struct
-from overnight.model.reports import CampaignLine
+from overnight.model.reports import CampaignLine, UnreadRoot
 from overnight.model.states import UNENDED
 
 if TYPE_CHECKING:
@@ -126,15 +126,27 @@ def places_to_look(root: "str | Path | None" = None, silent: "Silent | None" = N
 
 
 class Silent:
-    """File systems that hang: a root on one of them keeps nobody from the others. Each is asked once."""
+    """Roots that do not answer, which keeps nobody from the others: on file systems that hang, each asked once; or with
+    a database that cannot be read."""
 
     def __init__(self) -> None:
         self._asked: dict[str, bool] = {}
+        self._faults: dict[str, str] = {}
 
     @property
     def points(self) -> list[str]:
         """Where they are mounted."""
         return [point for point, answered in self._asked.items() if not answered]
+
+    @property
+    def left_out(self) -> list[UnreadRoot]:
+        """What is to be said of them."""
+        hanging = {point: "its file system hangs" for point in self.points}
+        return [UnreadRoot(root, why) for root, why in {**self._faults, **hanging}.items()]
+
+    def unread(self, root: str, why: str) -> None:
+        """Its database does not answer."""
+        self._faults[root] = why
 
     def holds(self, root: str) -> bool:
         """Whether the root is on one of them."""
@@ -184,8 +196,13 @@ def find(campaign: str, root: "str | Path | None" = None) -> tuple[Place, str]:
 
 
 def all_campaigns(root: "str | Path | None" = None, silent: Silent | None = None) -> list[tuple[Place, CampaignLine]]:
-    """Every campaign of the places to look, newest first."""
+    """Every campaign of the places to look, newest first.
+
+    Raises `NotFound` where there is nothing because another host leads the root.
+    """
     found = [(place, line) for place, lines in _asked(root, _lines, silent) for line in lines]
+    if not found:
+        check_leader(root_name(root))
     found.sort(key=lambda pair: pair[1].created_at, reverse=True)
     return found
 
@@ -211,7 +228,7 @@ def _asked(
     silent: Silent | None = None,
 ) -> Iterator[tuple[Place, list[T]]]:
     """A question to each place in turn. A database that cannot be read (damaged, or of a newer version) keeps
-    nobody from the others; only if nobody answers at all is it an error."""
+    nobody from the others, and `silent` knows it; only if nobody answers at all is it an error."""
     from overnight.store import ReadStore
 
     problem: OvernightError | None = None
@@ -226,6 +243,8 @@ def _asked(
                     store.close()
         except OvernightError as fault:
             problem = problem or fault
+            if silent is not None:
+                silent.unread(place.root_name, fault.message)
             continue
         answered = answered or bool(answer)
         yield place, answer
@@ -233,8 +252,28 @@ def _asked(
         raise problem
 
 
+def check_leader(root: str) -> None:
+    """Raises `NotFound` for a root that another host leads: this one knows nothing of its campaigns."""
+    from overnight.artifacts.filesystems import answers, served_from
+    from overnight.artifacts.layout import of_root
+    from overnight.artifacts.lease import read_lease
+
+    if served_from(root) and not answers(root, _SILENT_SECONDS):
+        return
+    try:
+        leader = read_lease(root)
+    except OSError:
+        return
+    if leader is not None and leader.host != os.uname().nodename and not _place_of(root).begun:
+        raise NotFound(
+            f"host {leader.host} leads {root}, and this one knows nothing of its campaigns",
+            f"ask there; if that host is gone: overnight resume {of_root(root)}",
+        )
+
+
 def _unknown(campaign: str, root: "str | Path | None", silent: Silent) -> OvernightError:
     if root is not None:
+        check_leader(root_name(root))
         return NotFound(f"no campaign {campaign!r} under {root_name(root)}", "overnight status --root DIR lists them")
     if silent.points:
         hanging = ", ".join(silent.points)

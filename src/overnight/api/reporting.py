@@ -8,7 +8,7 @@ from overnight.api.errors import NotFound, Refused, Unreachable, in_words
 from overnight.api.places import Silent, place_of, places_to_look, root_name
 from overnight.manifest.durations import DurationFault, parse_duration
 from overnight.model.codec import replace
-from overnight.model.reports import LossReport, UnreadRoot
+from overnight.model.reports import LossReport
 from overnight.model.time import Moment
 from overnight.queries.report import Ground
 from overnight.queries.report import report as _report
@@ -35,7 +35,6 @@ def report(
     if root is not None and not place_of(root_name(root)).begun:
         raise NotFound(f"nothing has been launched under {root_name(root)}", "--root names the directory of campaigns")
     grounds: list[Ground] = []
-    unread: list[UnreadRoot] = []
     hint = None
     with ExitStack() as opened:
         silent = Silent()
@@ -44,11 +43,11 @@ def report(
                 with in_words():
                     store = opened.enter_context(closing(ReadStore(place.database)))
             except Unreachable as problem:
-                unread.append(UnreadRoot(place.root_name, problem.message))
+                silent.unread(place.root_name, problem.message)
                 hint = problem.hint
                 continue
             grounds.append(Ground(store, place.root_name))
-        unread += [UnreadRoot(point, "its file system hangs") for point in silent.points]
+        unread = silent.left_out
         if unread and not grounds:
             raise Unreachable(unread[0].why, hint)
         with in_words():

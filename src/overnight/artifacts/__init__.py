@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from overnight.artifacts.layout import Layout
     from overnight.artifacts.publish import publish_attempt
     from overnight.artifacts.required import missing_artifacts
-    from overnight.artifacts.roots import attempts_home, find_state_dir, other_hosts, remember_root, state_dir
+    from overnight.artifacts.roots import attempts_home, find_state_dir, remember_root, state_dir
 
 _HOMES = {
     "files": ("CampaignFiles",),
@@ -21,7 +21,7 @@ _HOMES = {
     "layout": ("Layout",),
     "publish": ("publish_attempt",),
     "required": ("missing_artifacts",),
-    "roots": ("attempts_home", "find_state_dir", "other_hosts", "remember_root", "state_dir"),
+    "roots": ("attempts_home", "find_state_dir", "remember_root", "state_dir"),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -33,7 +33,6 @@ __all__ = [
     "find_state_dir",
     "known_roots",
     "missing_artifacts",
-    "other_hosts",
     "publish_attempt",
     "remember_root",
     "state_dir",

@@ -57,11 +57,6 @@ def find_state_dir(root: Path) -> Path | None:
     return None if found is None else Path(found)
 
 
-def other_hosts(root: Path) -> dict[str, str]:
-    """Hosts other than this one that keep a state for `root`, and where: for the words of an error."""
-    return {host: path for host, path in pointers(str(root)).items() if host != os.uname().nodename}
-
-
 def attempts_home(root: Path, state: Path) -> Path:
     """Under which path attempts live: the root where its file system is local, else a folder of the state."""
     return Path(root) if is_local(str(root)) else Path(state) / "attempts"

@@ -1,5 +1,6 @@
 """`overnight status`: what needs you, what it did by itself, GPU-hours, what runs now."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -10,8 +11,9 @@ from overnight.cli.options import common, optional_campaign
 if TYPE_CHECKING:
     from overnight.api.campaign import Campaign
     from overnight.api.places import Place
-    from overnight.model.reports import CampaignLine, RunReport, StatusReport
+    from overnight.model.reports import CampaignLine, RunReport, StatusReport, UnreadRoot
 
+PAGE = 1000  # runs
 _LIVE_SHOWN = 20
 _LIST_SHOWN = 30
 _GIVE = ((0, 28), (3, 24), (0, 12), (3, 12))  # a row's name and reason, where the terminal is narrow
@@ -20,14 +22,14 @@ _STATES = ("pending", "running", "verifying", "waiting", "held", "succeeded", "f
 
 @click.command("status")
 @optional_campaign
-@click.option("--limit", type=click.IntRange(min=0), default=1000, metavar="N", help="Runs a page (default 1000).")
+@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Runs a page (default 1000).")
 @click.option("--after", metavar="RUN", help="The page behind this run.")
 @click.option("--state", type=click.Choice(_STATES), help="Only runs in this state.")
 @click.option("--all", "everything", is_flag=True, help="All runs on one page.")
 @common
 def command(
     campaign: str | None,
-    limit: int,
+    limit: int | None,
     after: str | None,
     state: str | None,
     everything: bool,
@@ -48,15 +50,16 @@ def command(
         silent = Silent()
         active = nearest_active(root, silent)
         if len(active) != 1:
-            _list(all_campaigns(root, silent), as_json)
-            for point in silent.points:
-                speak.warn(f"campaigns under {point} are left out: its file system hangs")
+            _list(all_campaigns(root, silent), silent.left_out, as_json)
             return 0
+        for each in silent.left_out:
+            speak.warn(f"{each.root} is left out: {each.why}")
         found = Campaign(active[0][1].campaign, active[0][0])
+    page = partial(found.status, limit=PAGE if limit is None else limit, after=after, state=state, all=everything)
     if as_json:
-        speak.say_json(found.status(limit=limit, after=after, state=state, all=everything))
-    elif after or state or everything:
-        _page(found.status(limit=limit, after=after, state=state, all=everything))
+        speak.say_json(page())
+    elif after or state or everything or limit is not None:
+        _page(page(), [*(("--state", state) if state else ()), *(("--limit", str(limit)) if limit else ())])
     else:
         show(found)
     return 0
@@ -113,16 +116,18 @@ def _live(campaign: "Campaign", report: "StatusReport") -> None:
         return
     speak.say()
     speak.say(speak.bold("now"))
-    speak.table([row(run) for run in live], painted=1, give=_GIVE)
+    speak.table([row(run, report.supervisor.alive) for run in live], painted=1, give=_GIVE)
     total = sum(report.counts.get(state, 0) for state in ("running", "verifying", "waiting"))
     if total > len(live):
         speak.say(f"  … and {total - len(live):,} more: overnight status {report.campaign} --state running")
 
 
-def row(run: "RunReport") -> tuple[str, ...]:
-    """A run on one line: name, state, attempt, how far it is or why it is not, rate, slot, last life."""
+def row(run: "RunReport", watched: bool) -> tuple[str, ...]:
+    """A run on one line: name, state, attempt, how far it is or why it is not, rate, slot, last life; the last and the
+    rate only while somebody looks."""
     running = run.state == "running" and run.attempt_state != "lost"
-    quiet = f"life {words.duration(run.quiet_seconds)} ago" if run.quiet_seconds is not None and running else ""
+    seen = running and watched
+    quiet = f"life {words.duration(run.quiet_seconds)} ago" if run.quiet_seconds is not None and seen else ""
     reached = words.progress(run)
     silent = running or run.state in {"succeeded", "pending"}
     return (
@@ -130,23 +135,25 @@ def row(run: "RunReport") -> tuple[str, ...]:
         "lost" if run.attempt_state == "lost" else run.state,
         f"attempt {run.attempts}" if run.attempts > 1 else "",
         reached if silent else run.failure_class or run.words,
-        words.rate(run.progress.rate) if run.progress and running else "",
+        words.rate(run.progress.rate) if run.progress and seen else "",
         run.slot or "",
         quiet,
     )
 
 
-def _page(report: "StatusReport") -> None:
+def _page(report: "StatusReport", asked: list[str]) -> None:
     headline(report)
-    speak.table([row(run) for run in report.runs], painted=1, give=_GIVE)
+    speak.table([row(run, report.supervisor.alive) for run in report.runs], painted=1, give=_GIVE)
     if report.next_after:
-        speak.say(f"more: overnight status {report.campaign} --after {report.next_after}")
+        speak.say(" ".join(["more: overnight status", report.campaign, *asked, "--after", report.next_after]))
 
 
-def _list(lines: "list[tuple[Place, CampaignLine]]", as_json: bool) -> None:
+def _list(lines: "list[tuple[Place, CampaignLine]]", unread: "list[UnreadRoot]", as_json: bool) -> None:
     if as_json:
-        speak.say_json({"campaigns": [line for _, line in lines]})
+        speak.say_json({"campaigns": [line for _, line in lines], "unread": unread})
         return
+    for each in unread:
+        speak.warn(f"{each.root} is left out: {each.why}")
     if not lines:
         speak.say("no campaigns yet; overnight launch starts one")
         return

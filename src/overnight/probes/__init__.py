@@ -1,7 +1,7 @@
 """Looks at live attempts: output, markers, files that grow; and the evidence saved before one is ended."""
 
-from overnight.probes.checkpoints import newest, step_of, whole
+from overnight.probes.checkpoints import whole
 from overnight.probes.look import FileProbe
 from overnight.probes.markers import Scanner, scanner
 
-__all__ = ["FileProbe", "Scanner", "newest", "scanner", "step_of", "whole"]
+__all__ = ["FileProbe", "Scanner", "scanner", "whole"]

@@ -16,17 +16,8 @@ MOST_CANDIDATES = 64
 _STEP = re.compile(r"(?i)(?:step|iter(?:ation)?|update|it)s?[-_=]?(\d{1,18})")
 _EPOCH = re.compile(r"(?i)(?:epoch|ep)[-_=]?(\d{1,18})")
 _NUMBER = re.compile(r"(?<![\d.])(\d{1,18})(?![\d.]*\d)")
-_NAMED_FOLDER = re.compile(r"(?i)(?:checkpoint|ckpt|step|iter|epoch)[-_=]?\d")
 # What is being written goes under such a name: save.tmp, tmp-checkpoint-500, .orbax-checkpoint-tmp-3, x.part
 _UNFINISHED = re.compile(r"(?i)(?:^|[._-])(?:tmp|temp|part|partial|incomplete|inprogress|saving)(?:[._-]|\d|$)")
-
-
-def newest(
-    pattern: str, complete: str | None = None, excluded: Collection[str] = (), settle_seconds: float = SETTLE_SECONDS
-) -> str | None:
-    """The checkpoint to resume from, or None: see `whole`."""
-    found = whole(pattern, complete, excluded, settle_seconds)
-    return found[0] if found else None
 
 
 def whole(
@@ -80,17 +71,8 @@ def signature(pattern: str) -> int:
     return total % (1 << 63) or 1
 
 
-def step_of(path: str) -> float | None:
-    """The step that a checkpoint's name tells: the number after `step` or `iter`, else after `epoch`, else the
-    last whole number of the base name, else that of a parent called like a checkpoint. None: it tells none."""
-    name = os.path.basename(path.rstrip("/"))
-    number = _number_in(name)
-    if number is None and _NAMED_FOLDER.search(parent := os.path.basename(os.path.dirname(path.rstrip("/")))):
-        return _number_in(parent)
-    return number
-
-
 def _number_in(name: str) -> float | None:
+    """The number after `step` or `iter`, else after `epoch`, else the last whole number. None: it tells none."""
     stem, suffix = os.path.splitext(name)
     if suffix[1:].isdigit():  # `model.500` tells its step there
         stem = name.replace(".", "_")

@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-LOW_BYTES, LOW_INODES = 64 * 2**20, 1000
+from overnight.model.room import LOW_BYTES, LOW_INODES
+
 LOW_SHARE = 0.1  # of a small volume
 _LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "tmpfs", "overlay", "bcachefs", "jfs"})
 _MOUNTS, _FSTAB = Path("/proc/self/mounts"), Path("/etc/fstab")

@@ -1,9 +1,6 @@
 """Store to reports, without a supervisor. Light: no terminal library, nothing that a `status` does not need."""
 
 from overnight.model.reports import NoSuchThing as NoSuchThing
-from overnight.queries.find import RunPaths as RunPaths
-from overnight.queries.find import find_campaign as find_campaign
-from overnight.queries.find import run_paths as run_paths
 from overnight.queries.holder import supervisor_report as supervisor_report
 from overnight.queries.status import campaigns as campaigns
 from overnight.queries.status import status as status

@@ -54,7 +54,7 @@ def test_what_hangs_is_said(roots: tuple[Path, Path], capsys: pytest.CaptureFixt
     with pytest.raises(Unreachable):
         list(places.places_to_look(roots[1]))
     assert run(["status"]) == 0
-    assert f"campaigns under {roots[1].parent} are left out" in capsys.readouterr().err
+    assert f"{roots[1].parent} is left out: its file system hangs" in capsys.readouterr().err
 
 
 def test_a_state_that_was_named_is_its_own_roots(roots: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:

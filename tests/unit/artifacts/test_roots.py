@@ -1,7 +1,6 @@
 """Where a root's state lives, and how later commands find it."""
 
 import errno
-import json
 import os
 import stat
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 from overnight.artifacts import filesystems, roots
 from overnight.artifacts.filesystems import fs_type, is_local
 from overnight.artifacts.finding import KnownRoot, known_roots
-from overnight.artifacts.roots import attempts_home, find_state_dir, other_hosts, remember_root, state_dir
+from overnight.artifacts.roots import attempts_home, find_state_dir, remember_root, state_dir
 from overnight.model.manifest import Refusal
 
 MOUNTS = """\
@@ -120,18 +119,6 @@ def test_a_remote_root_has_its_state_at_home(tmp_path: Path, remote: None) -> No
     assert find_state_dir(root) == state
     assert state_dir(root, {"XDG_STATE_HOME": "/elsewhere"}) == state
     assert attempts_home(root, state) == state / "attempts"
-    assert other_hosts(root) == {}
-
-
-def test_other_hosts_are_named(tmp_path: Path, remote: None) -> None:
-    """`no such campaign` was the answer on the login node for one that ran on the GPU box."""
-    root = tmp_path / "nfs" / "root"
-    root.mkdir(parents=True)
-    (root / roots.POINTER).write_text(json.dumps({"gpu-box": "/var/tmp/x"}))
-    assert find_state_dir(root) is None
-    assert other_hosts(root) == {"gpu-box": "/var/tmp/x"}
-    state_dir(root, {"XDG_STATE_HOME": str(tmp_path / "home")})
-    assert other_hosts(root) == {"gpu-box": "/var/tmp/x"}
 
 
 def test_no_local_place_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

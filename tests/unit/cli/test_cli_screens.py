@@ -12,10 +12,10 @@ import pytest
 from client_world import Overnight
 from standin import StandIn
 
-from overnight.cli import live, speak
+from overnight.cli import live, speak, status
 from overnight.cli.watch import eta
 from overnight.model.codec import replace
-from overnight.model.reports import StatusReport, SupervisorReport
+from overnight.model.reports import ProgressReport, RunReport, StatusReport, SupervisorReport
 
 LONG = "fineweb10B-cvres-mhc-48l-identity-mix-orthostochastic-s"
 GIVE = ((0, 28), (2, 16))
@@ -134,6 +134,14 @@ def test_what_is_left_is_reckoned_from_runs_that_succeeded() -> None:
     assert left(60.0, 8, running=2) == 30.0
     paused = replace(report(2, {"running": 1, "pending": 9}), state="paused")
     assert eta(paused, 60.0) is None, "what waits waits for a person"
+
+
+def test_nobody_who_looks_no_life() -> None:
+    """`life 3 s ago` stood beside a run whose supervisor had been dead since midnight."""
+    progress = ProgressReport(40.0, 100.0, 2.0)
+    run = RunReport("a", "running", 1, progress=progress, attempt_state="running", slot="gpu:0", quiet_seconds=3.0)
+    assert status.row(run, True) == ("a", "running", "", "40/100 (40 %)", "2/s", "gpu:0", "life 3 s ago")
+    assert status.row(run, False) == ("a", "running", "", "40/100 (40 %)", "", "gpu:0", "")
 
 
 def report(slots: int, counts: dict[str, int]) -> StatusReport:

@@ -14,6 +14,8 @@ import pytest
 from client_world import Overnight
 from standin import StandIn
 
+from overnight.artifacts import remember_root
+from overnight.artifacts.lease import Lease, take_lease
 from overnight.model import requests as r
 
 ROWS = "run_id,seed\na,0\nb,1\nc,2\n"
@@ -113,7 +115,37 @@ def test_status_pages(standin: StandIn, overnight: Overnight) -> None:
     rest = json.loads(overnight("status", name, "--json", "--after", page["next_after"]).out)
     assert [run["run_id"] for run in rest["runs"]] == ["c"]
     assert json.loads(overnight("status", name, "--json", "--state", "failed").out)["runs"] == []
-    assert "more: overnight status" in overnight("status", name, "--limit", "1", "--state", "pending").out
+    first = overnight("status", name, "--limit", "1", "--state", "pending").out
+    more = first.splitlines()[-1].removeprefix("more: overnight ")
+    assert "  a  pending" in first and "  b  pending" in overnight(*more.split()).out, "the same question, further on"
+    assert "  b  " not in overnight("status", name, "--limit", "1").out
+
+
+def test_a_root_that_cannot_be_read_is_named(standin: StandIn, overnight: Overnight, tmp_path: Path) -> None:
+    """The database of one root was damaged: `status` told of the others alone, and nobody missed the campaign in it."""
+    bad = tmp_path / "elsewhere"
+    (bad / ".state").mkdir(parents=True)
+    (bad / ".state" / "overnight.db").write_bytes(b"no database " * 100)
+    assert remember_root(bad, "lost-1")
+    name = launched(overnight)
+    standin.ends()
+    said = overnight("status")
+    assert said.code == 0 and said.out.startswith(f"{name}  succeeded")
+    assert said.err.startswith(f"warning: {bad} is left out: ")
+    (unread,) = json.loads(overnight("status", "--json").out)["unread"]
+    assert unread["root"] == str(bad)
+
+
+def test_a_root_that_another_host_leads_is_not_called_empty(overnight: Overnight, tmp_path: Path) -> None:
+    """`no campaigns yet` was the answer on the login node for forty that ran on the GPU box, on the same volume."""
+    root = tmp_path / "shared runs"
+    root.mkdir()
+    assert take_lease(str(root), Lease(1, "gpu-box", "ab" * 16))
+    for words in (("status",), ("status", "bat"), ("watch",)):
+        said = overnight(*words, "--root", str(root))
+        assert (said.code, said.out) == (3, "")
+        assert f"host gpu-box leads {root}" in said.err
+        assert f"overnight resume --root '{root}'" in said.err
 
 
 def test_status_needs_no_supervisor(root: Path, overnight: Overnight) -> None:

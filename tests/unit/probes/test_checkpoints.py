@@ -1,11 +1,12 @@
 """Checkpoints: which one a run is resumed from."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
-from overnight.probes.checkpoints import newest, step_of, whole
+from overnight.probes.checkpoints import whole
 
 
 def make(path: Path, data: bytes = b"x", at: int | None = None) -> str:
@@ -14,6 +15,12 @@ def make(path: Path, data: bytes = b"x", at: int | None = None) -> str:
     if at is not None:
         os.utime(path, (at, at))
     return str(path)
+
+
+def newest(pattern: str, complete: str | None = None, excluded: Collection[str] = ()) -> str | None:
+    """What a run would be resumed from."""
+    found = whole(pattern, complete, excluded, settle_seconds=0)
+    return found[0] if found else None
 
 
 def test_the_highest_number_wins_over_the_newest_file(tmp_path: Path) -> None:
@@ -29,7 +36,7 @@ def test_without_numbers_the_newest(tmp_path: Path) -> None:
     """Two unnumbered checkpoints take turns in some programs."""
     make(tmp_path / "a.pt", at=100)
     last = make(tmp_path / "b.pt", at=200)
-    assert newest(f"{tmp_path}/*.pt", settle_seconds=0) == last
+    assert newest(f"{tmp_path}/*.pt") == last
 
 
 def test_numbers_of_folders_that_the_pattern_fixes_say_nothing(tmp_path: Path) -> None:
@@ -47,8 +54,8 @@ def test_incomplete_folders_are_passed_over(tmp_path: Path) -> None:
     make(tmp_path / "tmp-checkpoint-300" / "trainer_state.json")
     (tmp_path / "checkpoint-400").mkdir()
     pattern = f"{tmp_path}/*checkpoint-*"
-    assert newest(pattern, "trainer_state.json", settle_seconds=0) == str(tmp_path / "checkpoint-100")
-    assert newest(pattern, settle_seconds=0) == str(tmp_path / "checkpoint-200")
+    assert newest(pattern, "trainer_state.json") == str(tmp_path / "checkpoint-100")
+    assert newest(pattern) == str(tmp_path / "checkpoint-200")
 
 
 def test_empty_and_unfinished_files_are_passed_over(tmp_path: Path) -> None:
@@ -77,14 +84,14 @@ def test_links_are_followed_and_excluded_ones_skipped(tmp_path: Path) -> None:
     old, new = make(tmp_path / "step_1" / "w.pt"), make(tmp_path / "step_2" / "w.pt")
     link = tmp_path / "latest.pt"
     link.symlink_to(new)
-    assert newest(str(link), settle_seconds=0) == new
-    assert newest(str(link), excluded=[new], settle_seconds=0) is None
+    assert newest(str(link)) == new
+    assert newest(str(link), excluded=[new]) is None
     link.unlink()
     link.symlink_to(old)
-    assert newest(str(link), excluded=[new], settle_seconds=0) == old
+    assert newest(str(link), excluded=[new]) == old
     link.unlink()
     link.symlink_to(tmp_path / "gone.pt")
-    assert newest(str(link), settle_seconds=0) is None
+    assert newest(str(link)) is None
 
 
 def test_nothing_is_there(tmp_path: Path) -> None:
@@ -99,21 +106,3 @@ def test_a_folder_that_cannot_be_read_is_no_empty_one(tmp_path: Path) -> None:
     loop.symlink_to(loop)
     with pytest.raises(OSError, match="symbolic links"):
         newest(f"{loop}/ckpt-*.pt")
-
-
-@pytest.mark.parametrize(
-    ("path", "step"),
-    [
-        ("out/checkpoint-500", 500),
-        ("out/ckpt_0000500.npz", 500),
-        ("out/epoch=3-step=1500.ckpt", 1500),
-        ("out/epoch=3-val_loss=0.23.ckpt", 3),
-        ("out/global_step1500/", 1500),
-        ("out/model_7b_step500.pt", 500),
-        ("out/checkpoint-500/model.bin", 500),
-        ("seed7/ckpt.npz", None),
-    ],
-)
-def test_step_of(path: str, step: float | None) -> None:
-    """A resume that began below its checkpoint went unnoticed."""
-    assert step_of(path) == step
