@@ -1,8 +1,7 @@
 """What the end of an attempt means for its run."""
 
-import re
-
 from overnight.core import causes, deadline, ending, hardware, limits, retry, scouts
+from overnight.core.checkpoint_names import step_of
 from overnight.core.result import Failed, Finished, Lesson, Overcome, QuietPhase, Rooted, Shown
 from overnight.model.campaign import Campaign
 from overnight.model.classes import ATTEMPT_CEILING, Classification
@@ -14,7 +13,6 @@ from overnight.model.states import EndedBy, RunState
 from overnight.model.time import Moment
 
 SHORT_OF_TOTAL = 0.9  # exit 0 below this share of a known total is flagged `short`
-_NUMBER = re.compile(r"\d+")
 
 
 class Verdict(Struct, frozen=True):
@@ -206,9 +204,9 @@ def _ignored(run: Run, attempt: Attempt) -> bool:
     where the run's very first attempt began, although the run had come further)."""
     first = attempt.vitals.first_step
     assert first is not None and attempt.resume_from is not None
-    numbers = _NUMBER.findall(attempt.resume_from.rsplit("/", 1)[-1])
-    if numbers:
-        return first < int(numbers[-1])
+    saved_at = step_of(attempt.resume_from)
+    if saved_at is not None:
+        return first < saved_at
     begun = [a.vitals.first_step for a in run.attempts if a.epoch == attempt.epoch and a.vitals.first_step is not None]
     best = run.budget.best
     return bool(begun) and best is not None and best > begun[0] and first <= begun[0]

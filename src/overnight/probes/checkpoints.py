@@ -9,13 +9,12 @@ import time
 import zlib
 from collections.abc import Collection, Iterator
 
+from overnight.core.checkpoint_names import number_in
+
 SETTLE_SECONDS = 0.1
 MOST_ENTRIES = 2000  # of a folder, looked at to see whether it still changes
 MOST_CANDIDATES = 64
 
-_STEP = re.compile(r"(?i)(?:step|iter(?:ation)?|update|it)s?[-_=]?(\d{1,18})")
-_EPOCH = re.compile(r"(?i)(?:epoch|ep)[-_=]?(\d{1,18})")
-_NUMBER = re.compile(r"(?<![\d.])(\d{1,18})(?![\d.]*\d)")
 # What is being written goes under such a name: save.tmp, tmp-checkpoint-500, .orbax-checkpoint-tmp-3, x.part
 _UNFINISHED = re.compile(r"(?i)(?:^|[._-])(?:tmp|temp|part|partial|incomplete|inprogress|saving)(?:[._-]|\d|$)")
 
@@ -71,21 +70,10 @@ def signature(pattern: str) -> int:
     return total % (1 << 63) or 1
 
 
-def _number_in(name: str) -> float | None:
-    """The number after `step` or `iter`, else after `epoch`, else the last whole number. None: it tells none."""
-    stem, suffix = os.path.splitext(name)
-    if suffix[1:].isdigit():  # `model.500` tells its step there
-        stem = name.replace(".", "_")
-    for form in (_STEP, _EPOCH, _NUMBER):
-        if numbers := form.findall(stem):
-            return float(numbers[-1])
-    return None
-
-
 def _number_below(path: str, fixed: int) -> float | None:
     """The number in the last part of `path` that has one; only parts that the pattern left open count."""
     for part in reversed(path[fixed:].rstrip("/").split("/")):
-        if (number := _number_in(part)) is not None:
+        if (number := number_in(part)) is not None:
             return number
     return None
 

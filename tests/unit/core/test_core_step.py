@@ -3,6 +3,7 @@
 import pytest
 from core_world import PROCESS, Tale, at, cancel, fault
 
+from overnight.core.checkpoint_names import step_of
 from overnight.core.ending import ended_by, stop_class
 from overnight.core.result import Failed, IllegalEvent
 from overnight.core.step import step
@@ -71,14 +72,36 @@ def test_a_success_short_of_its_total_is_flagged() -> None:
 
 
 @pytest.mark.parametrize("first, flagged", [(0.0, True), (201.0, False)])
-def test_a_resume_is_believed_when_seen(first: float, flagged: bool) -> None:
-    """`init_from=resume` was misspelt: every retry began at step 0 and nobody noticed."""
+@pytest.mark.parametrize("name", ["ckpt-200.pt", "epoch=3-step=200-val_loss=0.2345.ckpt", "checkpoint-200/model.bin"])
+def test_a_resume_is_believed_when_seen(name: str, first: float, flagged: bool) -> None:
+    """`init_from=resume` was misspelt: every retry began at step 0 and nobody noticed. And the loss in a name was taken
+    for the step: what had resumed was flagged, and the hours before it counted as lost."""
     tale = Tale()
-    tale.fail("nccl.timeout", step=210, checkpoints=("out/ckpt-200.pt",))
+    tale.fail("nccl.timeout", step=210, checkpoints=(f"out/{name}",))
     tale.begin()
     tale.end()
     tale.verify("nccl.timeout", Vitals(step=first + 5, first_step=first))
     assert ("resume.ignored" in tale.run.flags) is flagged
+
+
+@pytest.mark.parametrize(
+    ("path", "step"),
+    [
+        ("out/checkpoint-500", 500),
+        ("out/ckpt_0000500.npz", 500),
+        ("out/epoch=3-step=1500-v1.ckpt", 1500),
+        ("out/epoch=3-val_loss=0.23.ckpt", 3),
+        ("out/global_step1500/", 1500),
+        ("out/model_7b_step500_fp16.pt", 500),
+        ("out/model.500", 500),
+        ("out/checkpoint-500/model.bin", 500),
+        ("seed7/ckpt.npz", None),
+        ("ckpt", None),
+    ],
+)
+def test_what_a_checkpoints_name_tells(path: str, step: float | None) -> None:
+    """A resume that began below its checkpoint went unnoticed."""
+    assert step_of(path) == step
 
 
 # --- retry -------------------------------------------------------------------------------------------------
