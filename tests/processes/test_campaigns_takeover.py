@@ -12,6 +12,7 @@ import pytest
 from campaign_world import Answer, Ground, lines
 from keeper_world import alive, await_that
 
+from overnight.artifacts.finding import known_roots
 from overnight.artifacts.lease import read_lease
 
 # The shell waits in the namespaces as their first process: kill it, and all that was started in them is gone.
@@ -117,6 +118,8 @@ def test_a_pod_is_gone_and_another_goes_on(hosts: tuple[Host, Host]) -> None:
     assert taken.document["taken_over"] == {"term": 2, "rebuilt": True, "lost": 2}
     assert [each["campaign"] for each in taken.document["campaigns"]] == [campaign]
     final = json.loads(beta.overnight("watch", campaign, "--root", beta.ground.root, "--json").out)
+    known = [(each.host, each.campaign) for each in known_roots(beta.ground.env)]
+    assert known == [("beta", campaign)], "its name is enough here now, from any folder"
     assert final["counts"] == {"succeeded": 3}
     summaries = [beta.ground.summary(campaign, f"r{n}") for n in range(3)]
     assert [[a["class"] for a in s["attempts"]] for s in summaries] == [
@@ -147,6 +150,8 @@ def test_a_host_that_was_only_frozen_steps_down(hosts: tuple[Host, Host]) -> Non
     refused = alpha.overnight("retry", campaign, "--root", alpha.ground.root, code=4)
     assert "host beta leads" in refused.err
     assert not list((alpha.ground.base / "state" / "inbox").glob("*.json"))
+    told = json.loads(alpha.overnight("status", campaign, "--root", alpha.ground.root, "--json").out)
+    assert "host beta" in told["supervisor"]["words"] and "host beta" in told["needs"][0]["why"]
     beta.ground.file("go", "")
     final = json.loads(beta.overnight("watch", campaign, "--root", beta.ground.root, "--json").out)
     assert final["counts"] == {"succeeded": 2}

@@ -62,7 +62,22 @@ def take_over(
             _refuse_stopped(leader, where, host_gone)
             _watch(str(where), leader, tell, silent_seconds or SILENT_SECONDS, clock)
         found = lead(where, state, leader, SystemClock())
-    return place_of(str(where)), found
+        place = place_of(str(where))
+        _remember(place)
+    return place, found
+
+
+def _remember(place: Place) -> None:
+    """From now on their names are enough on this host, from any directory."""
+    from overnight.artifacts.roots import remember_root
+    from overnight.store import ReadStore
+
+    store = ReadStore(place.database)
+    try:
+        for campaign in store.campaign_ids():
+            remember_root(place.root, campaign)
+    finally:
+        store.close()
 
 
 def _refuse_stopped(leader: "Lease", root: Path, host_gone: bool) -> None:

@@ -53,7 +53,7 @@ def stop(where: Place) -> bool:
     with _reached():
         keep.check_owner(where.state)
     if where.state.is_dir():
-        keep.wish_stopped(where.state, by())
+        keep.wish_stopped(where.state, f"stopped by {by()}")
     if not _up(where):
         return False
     request = StopSupervisor(id=inbox.new_request_id(), by=by())

@@ -7,6 +7,9 @@ import os
 
 from overnight.model.codec import Struct, from_json
 
+STOPPED = "stopped"  # in the state directory: nobody is to watch, and why
+_REASON_BYTES = 500
+
 
 class Holder(Struct, frozen=True):
     """The process that holds the lock, or held it last. `beat` moves with each of its turns."""
@@ -28,6 +31,15 @@ def read_holder(state: str | os.PathLike[str]) -> Holder:
     written right now)."""
     with open(os.path.join(state, "lock"), "rb") as file:
         return from_json(file.read().strip(b"\0 \n"), Holder)
+
+
+def stopped(state: str | os.PathLike[str]) -> str:
+    """Why nobody is to watch, in words; empty: somebody is."""
+    try:
+        with open(os.path.join(state, STOPPED), "rb") as file:
+            return file.read(_REASON_BYTES).decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
 
 
 def of_this_boot(holder: Holder) -> bool:

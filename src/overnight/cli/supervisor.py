@@ -155,6 +155,7 @@ def _report(place: Any, as_json: bool) -> int:
     if report.alive:
         speak.say(f"pid {report.pid} watches {place.root}" + (", starting nothing" if report.watch_only else ""))
     else:
-        speak.say(f"nobody watches {place.root}; overnight supervisor start {of_root(place.root)}")
+        why = f" ({report.words})" if report.words else ""
+        speak.say(f"nobody watches {place.root}{why}; overnight supervisor start {of_root(place.root)}")
     speak.say(f"its log: {Path(place.state) / 'supervisor.log'}")
     return 0

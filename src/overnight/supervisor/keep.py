@@ -16,12 +16,11 @@ from pathlib import Path
 
 import overnight
 from overnight.artifacts.finding import owner_of
-from overnight.artifacts.holder import Holder, lives, read_holder
+from overnight.artifacts.holder import STOPPED, Holder, lives, read_holder
 from overnight.artifacts.layout import of_root
 from overnight.artifacts.lease import Lease, my_lease, read_lease
 
 LOCK = "lock"
-STOPPED = "stopped"
 DATABASE = "overnight.db"
 KEEPER_LOCK = "keeper.lock"
 KEEPER_LOG = "keeper.log"
@@ -74,9 +73,9 @@ def keeper_lives(state: Path) -> bool:
 # --- the wish to stay down ---------------------------------------------------------------------------------
 
 
-def wish_stopped(state: Path, by: str) -> None:
-    """`supervisor stop`: nobody brings a supervisor up until somebody asks for work again."""
-    (state / STOPPED).write_text(by + "\n", "utf-8")
+def wish_stopped(state: Path, why: str) -> None:
+    """`supervisor stop`, or another host leads: nobody brings a supervisor up until somebody asks for work again."""
+    (state / STOPPED).write_text(why + "\n", "utf-8")
 
 
 def is_stopped(state: Path) -> bool:

@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from overnight.supervisor.keep import STOPPED, importing_us, keeper_command
+from overnight.artifacts.holder import STOPPED
+from overnight.supervisor.keep import importing_us, keeper_command
 
 # What decides where we find files; the rest of the environment is each campaign's own.
 _CARRIED = (

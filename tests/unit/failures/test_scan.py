@@ -188,12 +188,12 @@ ABORTED = (
     b"E1125 20:37:54.767000 60 api.py:1002] failed (exitcode: -6) local_rank: 1 (pid: 61) of binary: /venv/bin/python\n"
 )
 LOST = b"""[rank0]: Traceback (most recent call last):
-[rank0]:   File "/work/ranks.py", line 44, in main
+[rank0]:   File "/code/ranks.py", line 44, in main
 [rank0]:     loss.backward()
 [rank0]: RuntimeError: [third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:5
 """
 RAISED = b"""[rank1]: Traceback (most recent call last):
-[rank1]:   File "/work/ranks.py", line 22, in fail
+[rank1]:   File "/code/ranks.py", line 22, in fail
 [rank1]:     raise ValueError("label 11 is not among 10 classes")
 [rank1]: ValueError: label 11 is not among 10 classes
 """

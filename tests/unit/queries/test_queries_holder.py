@@ -62,6 +62,16 @@ def test_elsewhere_is_said(tmp_path, process):
     assert "another container" in supervisor_report(tmp_path).words
 
 
+def test_nobody_is_to_watch_is_said(tmp_path, process):
+    """A host that had been frozen while another took its root over told of its runs as if they were still its own."""
+    why = "host beta leads this root, in term 2"
+    write(tmp_path, process.pid, start_ticks=1)
+    (tmp_path / "stopped").write_text(f"{why}\n")
+    assert supervisor_report(tmp_path) == SupervisorReport(alive=False, words=why)
+    write(tmp_path, process.pid)
+    assert supervisor_report(tmp_path).words == "", "somebody does"
+
+
 def test_no_lock_and_a_torn_one(tmp_path):
     """Guards against a traceback where nothing was ever started, or while the line is being written."""
     assert supervisor_report(tmp_path) == SupervisorReport(alive=False)

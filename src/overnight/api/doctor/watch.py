@@ -36,7 +36,7 @@ def supervisor(where: Place) -> Check:
     words = f"{words}, and {left} campaign{'s have' if left != 1 else ' has'} not ended"
     start = f"overnight supervisor start {root}"
     if keep.is_stopped(where.state):
-        return Check("supervisor", Health.WARN, f"{words}: somebody stopped it", start)
+        return Check("supervisor", Health.WARN, words, start)
     return Check("supervisor", Health.BAD, words, start)
 
 
