@@ -1,10 +1,18 @@
 """Generated reference pages are what their generators print."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
+
+from overnight.api.beginning import Begun
+from overnight.api.rebuilding import Rebuilt
+from overnight.api.ruling import Near
+from overnight.cli.app import VERBS
+from overnight.model import reports
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -37,3 +45,24 @@ def test_no_generated_page_is_without_its_generator() -> None:
     ]
     assert orphans == []
     assert "states.md" in GENERATORS
+
+
+DOCUMENTS = [
+    *(each for each in vars(reports).values() if isinstance(each, type) and issubclass(each, msgspec.Struct)),
+    Begun, Rebuilt, Near,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda each: each.__name__)
+def test_every_key_of_a_document_is_described(document: type[msgspec.Struct]) -> None:
+    """A key that stood in no page: whoever read it guessed what it counted. Half of the commands had no page at all."""
+    page = (REFERENCE / "json.md").read_text(encoding="utf-8")
+    described = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", page))))
+    assert {field.encode_name for field in msgspec.structs.fields(document)} - described == set()
+
+
+def test_every_command_has_its_document() -> None:
+    """Every command takes `--json`; of nine nobody could read what that prints."""
+    page = (REFERENCE / "json.md").read_text(encoding="utf-8")
+    headings = " ".join(line for line in page.splitlines() if line.startswith("## "))
+    assert [verb for verb in VERBS if f"`{verb}" not in headings] == []

@@ -36,6 +36,10 @@ def ask(place: Place, request: Request, *, bring_up: bool = True, within_seconds
             answer = _await(place, request.id, bring_up, within_seconds)
         except keep.CannotSupervise as problem:
             raise Unreachable(problem.message, problem.hint) from problem
+        except KeyboardInterrupt:
+            waits = inbox.pending(place.state, request.id)
+            words = "is in the inbox, and will be done" if waits else "has been taken"
+            raise KeyboardInterrupt(f"what was asked for {words}") from None
         if not answer.ok:
             raise Refused(answer.message or "the supervisor refused this", answer.hint)
         return answer

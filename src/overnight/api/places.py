@@ -141,7 +141,7 @@ class Silent:
     @property
     def left_out(self) -> list[UnreadRoot]:
         """What is to be said of them."""
-        hanging = {point: "its file system hangs" for point in self.points}
+        hanging = dict.fromkeys(self.points, "its file system hangs")
         return [UnreadRoot(root, why) for root, why in {**self._faults, **hanging}.items()]
 
     def unread(self, root: str, why: str) -> None:

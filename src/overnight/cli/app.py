@@ -89,8 +89,8 @@ def run(arguments: list[str]) -> int:
     as_json = "--json" in head
     try:
         code = cli.main(args=behind_the_verb(arguments) or ["--help"], prog_name="overnight", standalone_mode=False)
-    except (click.Abort, KeyboardInterrupt):
-        return speak.interrupted()
+    except (click.Abort, KeyboardInterrupt) as problem:  # click's stands for Python's
+        return speak.interrupted(str(problem.__cause__ or problem))
     except click.ClickException as problem:
         code = _usage(problem, as_json)
     except BrokenPipeError:

@@ -85,9 +85,9 @@ def refuse(message: str, hint: str | None, faults: Sequence[tuple[str, Any]], as
         tell(f"hint: {hint}")
 
 
-def interrupted() -> int:
-    """Ctrl-C outside of a wait: nothing to say that the person does not know."""
-    tell("interrupted")
+def interrupted(words: str = "") -> int:
+    """Ctrl-C outside of a wait. `words`: what the person cannot know."""
+    tell(f"interrupted; {words}" if words else "interrupted")
     flush()
     return 130
 

@@ -149,6 +149,8 @@ def _report(place: Any, as_json: bool) -> int:
                 "alive": report.alive,
                 "pid": report.pid,
                 "watch_only": report.watch_only,
+                "problem": report.problem,
+                "words": report.words,
             }
         )
         return 0

@@ -17,6 +17,7 @@ from standin import StandIn
 from overnight.artifacts import remember_root
 from overnight.artifacts.lease import Lease, take_lease
 from overnight.model import requests as r
+from overnight.supervisor import keep
 
 ROWS = "run_id,seed\na,0\nb,1\nc,2\n"
 TYPED = ("launch", "--runs", "sweep.csv", "--name", "bat")
@@ -239,6 +240,23 @@ def test_interrupting_a_wait_leaves_the_campaign_alone(standin: StandIn, overnig
     assert process.returncode == 130
     assert f"{name} goes on" in err
     assert "Traceback" not in err
+
+
+def test_an_interrupted_request_says_what_becomes_of_it(
+    root: Path, overnight: Overnight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while a supervisor was coming up: cancelled, or not? It was, a second later."""
+    with StandIn(root):
+        name = launched(overnight)
+
+    def ctrl_c(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(keep, "ensure_keeper", ctrl_c)
+    said = overnight("cancel", name)
+    assert (said.code, said.out) == (130, "")
+    assert "interrupted; what was asked for is in the inbox, and will be done" in said.err
+    assert len(list((root / ".state" / "inbox").glob("*.json"))) == 1
 
 
 WAITING = """
