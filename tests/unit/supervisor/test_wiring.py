@@ -14,7 +14,7 @@ log = b"Traceback (most recent call last):\\n  File 'x', line 1\\nValueError: x\
 failures.classify(log, Outcome(exit_code=1))
 from overnight.manifest import code_identity, code_patch, load_manifest, revision_bytes, difference
 from overnight.artifacts import CampaignFiles, missing_artifacts, publish_attempt
-from overnight.probes import FileProbe, newest
+from overnight.probes import FileProbe, whole
 print(sorted(name for name in set(sys.modules) - before if name.startswith("overnight")))
 """
 
