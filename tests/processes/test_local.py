@@ -19,6 +19,7 @@ from overnight.executors.local import LocalExecutor
 from overnight.model.codec import replace
 from overnight.model.events import AttemptEnded, AttemptLost, AttemptNeverBegan, AttemptStarted, Event, RunFaulted
 from overnight.model.run import Process, Slot
+from overnight.model.time import Moment
 from overnight.ports import Busy, SlotRequest
 from overnight.shim.shim import host_identity, process_start_ticks
 
@@ -125,9 +126,11 @@ class TestDeadShims:
         event = here.ended("r")
         assert not event.exit.recorded and "killed" in event.words
 
-    def test_a_number_that_belongs_to_another_process_now_is_left_alone(self, here: LocalBench) -> None:
-        """A pid reused after a crash: the editor of a colleague, killed as a stalled trainer."""
-        innocent = subprocess.Popen(["sleep", "1000"])
+    @pytest.mark.parametrize("session", [False, True])
+    def test_a_number_that_belongs_to_another_process_now_is_left_alone(self, here: LocalBench, session: bool) -> None:
+        """A pid reused after a crash: the editor of a colleague, killed as a stalled trainer. Reused by a shell's
+        session, everything in that shell was killed with it."""
+        innocent = subprocess.Popen(["sleep", "1000"], start_new_session=session)
         ticks = process_start_ticks(innocent.pid)
         assert ticks is not None
         claimed_by(here, "r", pid=innocent.pid, start_ticks=ticks - 1)
@@ -146,6 +149,20 @@ class TestOtherHosts:
         event = here.ended("r")
         assert event.cause == "node.lost" and not event.exit.recorded and event.started is not None
 
+    def test_a_claim_that_a_power_cut_emptied_is_of_the_boot_before(self, here: LocalBench) -> None:
+        """The power failed seconds after a start: its claim was there and empty, and the run was lost for ever. A
+        record that was torn then is no word either."""
+        here.order("empty", FOR_EVER)
+        (Path(here.orders["empty"].attempt_dir) / "started").touch()
+        claimed_by(here, "torn", boot="another-boot")
+        (Path(here.orders["torn"].attempt_dir) / "exit").write_bytes(b"\0" * 100)
+        for run_id in ("empty", "torn"):
+            target = here.target(run_id)
+            planned = Moment(1.0, 2.0, "another-boot")
+            here.executor.adopt(replace(target, attempt=replace(target.attempt, planned=planned)))
+            event = here.ended(run_id)
+            assert event.cause == "node.lost" and not event.exit.recorded
+
     def test_another_host_is_unknown_until_it_answers(self, here: LocalBench, monkeypatch: pytest.MonkeyPatch) -> None:
         """A root on a shared disk: the second host took the first one's runs for dead and started them twice."""
         monkeypatch.setattr(course, "RECHECK_SECONDS", 0.05)
@@ -157,6 +174,11 @@ class TestOtherHosts:
         here.look()
         assert not here.terminal("r")
         record = {"code": 6, "signal": None, "raw": 6 << 8, "seconds": 12.5}
+        looked, real = [], recovery.look
+        monkeypatch.setattr(recovery, "look", lambda *a, **k: looked.append(1) or real(*a, **k))
+        (Path(here.orders["r"].attempt_dir) / "exit").touch()  # the name comes before the contents
+        here.until(lambda: len(looked) >= 2)
+        assert not here.terminal("r")
         (Path(here.orders["r"].attempt_dir) / "exit").write_text(json.dumps(record))
         assert here.ended("r").exit.code == 6
         assert len([event for event in here.of("r") if isinstance(event, AttemptLost)]) == 2
@@ -221,7 +243,8 @@ class TestDamage:
         here.executor.adopt(replace(target, attempt=replace(target.attempt, process=process)))
         here.until(lambda: here.last("made", AttemptLost))
         assert "is gone" in words_of_loss(here, "made")
-        del here.orders["made"]
+        here.executor.stop(here.target("made"), 0.1)  # who wants its end need not wait for the disk
+        assert not here.ended("made").exit.recorded
 
     def test_an_error_concerns_one_run(self, here: LocalBench, monkeypatch: pytest.MonkeyPatch) -> None:
         """One strange record that stopped the loop, and with it the watch over everything else."""

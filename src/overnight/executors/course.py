@@ -63,7 +63,10 @@ class Course:
 
     def look(self, watched: Watched, dead_pid: int = 0) -> recovery.Verdict:
         """What its files and its shim say. Nothing is changed, but that an unclaimed one is claimed."""
-        return recovery.look(watched.directory, known=watched.process, dead_pid=dead_pid, submitting=watched.submitting)
+        return recovery.look(
+            watched.directory, known=watched.process, dead_pid=dead_pid, submitting=watched.submitting,
+            asked_in=watched.asked_in,
+        )  # fmt: skip
 
     def give_up(self, watched: Watched, why: str) -> None:
         """It cannot be started any more, unless it has begun already: its claim file decides."""
@@ -167,7 +170,11 @@ class Course:
             else:
                 self.give_up(watched, "it was ended before it had begun")
         if watched.phase == Phase.UNKNOWN:
-            self.repeat(watched)
+            # Its files may come back and tell how it ended; who wants its end need not wait for them.
+            if watched.process is not None and recovery.gone(watched.process):
+                self.endings.shim_died(watched)
+            else:
+                self.repeat(watched)
         if watched.phase in (Phase.RUNNING, Phase.FORKED):
             self._ask(watched, grace)
 

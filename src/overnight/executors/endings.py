@@ -14,9 +14,9 @@ from overnight.executors.records import Bound, attempt_id, read_bound, write_bou
 from overnight.executors.trees import Member, alive, members
 from overnight.executors.watched import Phase, Watched
 from overnight.model.events import AttemptEnded, AttemptNeverBegan
-from overnight.model.run import ExitRecord
+from overnight.model.run import ExitRecord, Process
 from overnight.model.time import Moment
-from overnight.shim.shim import process_start_ticks
+from overnight.shim.shim import process_start_ticks, process_stat
 
 AFTER_GRACE_SECONDS = 1.0 + 10.0  # what a shim has after the grace: a second for stacks, and time to sweep
 KEEPER_SECONDS = 2.0  # the keeper says what fell to it within this time, or is not going to
@@ -123,8 +123,7 @@ class Endings:
             return
         now = self._desk.moment().mono
         waited = now - watched.died_at
-        process = watched.process
-        left = members(session=process.pid if process else None, attempt_id=watched.attempt_id)
+        left = members(session=_session(watched.process), attempt_id=watched.attempt_id)
         fallen = alive(watched.orphans)
         keeper_spoke = watched.word_of_keeper or self._desk.keeper_lost or waited >= KEEPER_SECONDS
         if not left and not fallen:
@@ -162,6 +161,13 @@ class Endings:
         exit_record = ExitRecord(recorded=False)
         event = AttemptEnded(self._desk.moment(), watched.n, exit_record, watched.process, watched.started, None, words)
         self._over(watched, event)
+
+
+def _session(shim: Process | None) -> int | None:
+    """The session that a dead shim led; None where its number belongs to another process by now, whose session that
+    may be."""
+    stat = None if shim is None else process_stat(shim.pid)
+    return None if shim is None or (stat is not None and stat.start_ticks != shim.start_ticks) else shim.pid
 
 
 def _stubborn(left: list[Member]) -> str:

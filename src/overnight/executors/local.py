@@ -152,6 +152,7 @@ class LocalExecutor:
             watched = Watched(target.ref, attempt.n, target.attempt_dir, attempt.slot, None)
             watched.process, watched.started, watched.stop = attempt.process, attempt.started, target.stop
             watched.submitting = attempt.process is None and attempt.state == AttemptState.SUBMITTING
+            watched.asked_in = attempt.planned.boot
             if attempt.state == AttemptState.LOST:
                 watched.lost = "it was lost"
             self._watched[target.attempt_dir] = watched

@@ -76,12 +76,15 @@ def process_here(pid: int, start_ticks: int) -> Process:
     )
 
 
-def look(directory: str, *, known: Process | None = None, dead_pid: int = 0, submitting: bool = False) -> Verdict:
+def look(
+    directory: str, *, known: Process | None = None, dead_pid: int = 0, submitting: bool = False, asked_in: str = ""
+) -> Verdict:
     """Apply the table to the attempt in `directory`.
 
     `known`: its process as somebody saw it, in case the files cannot say. `dead_pid`: a shim that has ended
     for certain. `submitting`: nobody has seen a sign of it yet, so that a missing directory means that it was
-    never made. An attempt that nobody has claimed is claimed here.
+    never made. `asked_in`: the boot of this host in which its start was asked for, if that is known. An attempt that
+    nobody has claimed is claimed here.
     """
     try:
         found = read_claim(directory)
@@ -99,6 +102,9 @@ def look(directory: str, *, known: Process | None = None, dead_pid: int = 0, sub
             return Unclaimed("its directory was never made")
         problem = f"its directory is gone: {directory}"
     except DamagedRecord as error:
+        if known is None and asked_in not in ("", host_identity()["boot"]):
+            # A claim reaches the platter some seconds after it was made: after a power cut it may be empty.
+            return _node_lost(None, None, f"this host was restarted while it ran; {error}")
         problem = str(error)
     except OSError as error:
         problem = f"its files cannot be read: {error.strerror or error}: {directory}"
@@ -117,6 +123,8 @@ def _claimed(directory: str, found: Claim, dead_pid: int) -> Verdict:
     try:
         record = read_exit(directory)
     except DamagedRecord as error:
+        if not isinstance(verdict, ShimDied):  # torn by a power cut, or not all of another host's write is here yet
+            return verdict
         return Over(ExitRecord(recorded=False), process, started, words=str(error))
     if record is not None:
         return Over(record, process, started)
@@ -147,7 +155,15 @@ def _alive(process: Process, started: Moment | None, dead_pid: int) -> Verdict:
     return ShimDied(process, started) if pidfd is None else Alive(process, started, pidfd)
 
 
-def _node_lost(process: Process, started: Moment | None, words: str) -> Over:
+def gone(process: Process) -> bool:
+    """Whether it is dead for certain: of this boot and namespace, and its number is nobody's, or another's."""
+    verdict = _alive(process, None, 0)
+    if isinstance(verdict, Alive) and verdict.pidfd is not None:
+        os.close(verdict.pidfd)
+    return isinstance(verdict, ShimDied)
+
+
+def _node_lost(process: Process | None, started: Moment | None, words: str) -> Over:
     return Over(ExitRecord(recorded=False), process, started, cause="node.lost", words=words)
 
 

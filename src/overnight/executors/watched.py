@@ -24,9 +24,9 @@ class Watched:
     """A plain record; the executor's methods change it under the executor's lock."""
 
     __slots__ = (
-        "asked_at", "attempt_id", "deadline", "died_at", "directory", "flags", "grace", "lost", "n", "note", "orphans",
-        "overdue_since", "phase", "pid", "pidfd", "process", "ref", "slot", "started", "stop", "stop_command",
-        "submitting", "tries", "word_of_keeper",
+        "asked_at", "asked_in", "attempt_id", "deadline", "died_at", "directory", "flags", "grace", "lost", "n", "note",
+        "orphans", "overdue_since", "phase", "pid", "pidfd", "process", "ref", "slot", "started", "stop",
+        "stop_command", "submitting", "tries", "word_of_keeper",
     )  # fmt: skip
 
     def __init__(self, ref: RunRef, n: int, directory: str, slot: Slot, attempt_id: str | None) -> None:
@@ -37,6 +37,7 @@ class Watched:
         self.attempt_id = attempt_id
         self.phase = Phase.ORDERED
         self.submitting = True  # nobody has seen a sign of it yet
+        self.asked_in = ""  # the boot in which its start was asked for; empty: not known, or this one
         self.pid = 0  # of the shim that was forked for it
         self.pidfd: int | None = None
         self.process: Process | None = None
