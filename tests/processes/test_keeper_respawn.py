@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -51,6 +52,19 @@ def test_a_killed_supervisor_is_back_at_once_every_time(tmp_path: Path, make: Ma
         here.answer_the_door()
         assert here.supervisor_pid != before and not here.watch_only
     assert alive(shim_pid)
+
+
+def test_a_keeper_without_descriptors_waits_for_some(make: Make) -> None:
+    """The host had no descriptor left in the second in which a supervisor was to be replaced: its keeper died of it,
+    and nobody watched any more."""
+    here = make()
+    limits = resource.prlimit(here.keeper.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(here.keeper.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    os.kill(here.supervisor_pid, signal.SIGKILL)
+    await_that(lambda: "could not be started" in here.log())
+    resource.prlimit(here.keeper.pid, resource.RLIMIT_NOFILE, limits)
+    here.answer_the_door()
+    assert here.keeper.poll() is None
 
 
 def test_a_supervisor_that_meant_to_stop_ends_the_keeper(tmp_path: Path, make: Make) -> None:

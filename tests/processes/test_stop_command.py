@@ -1,5 +1,6 @@
 """`[stop] command`: work that lives elsewhere is ended with its attempt, and never stands in the way of its end."""
 
+import errno
 import hashlib
 import json
 import os
@@ -152,3 +153,35 @@ def test_many_are_carried_out_a_few_at_a_time(tmp_path: Path) -> None:
         commands.run(str(folder), "before", stop, f"c.{number}.1", over.append)
     await_that(lambda: len(over) == 40)
     assert sorted(over) == [False] * 20 + [True] * 20
+
+
+def test_one_idle_thread_is_not_enough_for_two(tmp_path: Path) -> None:
+    """Eight attempts stalled together: the end of each waited for the stop commands of those before it, half a minute
+    each, because a thread of an hour ago was idle when they were ordered."""
+    commands = StopCommands()
+    over: list[bool] = []
+
+    def run(name: str, script: str) -> None:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "env.json").write_text(json.dumps({"argv": ["x"], "cwd": str(tmp_path)}))
+        commands.run(str(folder), "before", StopCommand(("sh", "-c", script), 10.0), f"c.{name}.1", over.append)
+
+    run("earlier", "true")
+    await_that(lambda: len(over) == 1)
+    for own, other in (("a", "b"), ("b", "a")):  # each ends when the other has begun
+        run(own, f"touch {own}.begun; until [ -e {other}.begun ]; do sleep 0.02; done")
+    await_that(lambda: len(over) == 3)
+    assert over == [False] * 3
+
+
+def test_one_that_nobody_can_wait_for_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No descriptor was left to follow a stop command with: it ran on, without a limit."""
+
+    def none_left(pid: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "pidfd_open", none_left)
+    said = carried(tmp_path, "sh", "-c", f": {tmp_path}; sleep 600")
+    assert said.failed and "Too many open files" in said.problem
+    assert not processes_of(str(tmp_path))

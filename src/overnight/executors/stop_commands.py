@@ -59,6 +59,7 @@ class StopCommands:
         self._orders: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._threads = 0
         self._idle = 0
+        self._waiting = 0  # orders that no thread has taken
         self._lock = threading.Lock()
 
     def run(self, directory: str, when: When, stop: StopCommand, attempt_id: str, done: Callable[[bool], None]) -> None:
@@ -73,7 +74,8 @@ class StopCommands:
 
         self._orders.put(work)
         with self._lock:
-            if self._idle or self._threads >= SIDE_BY_SIDE:
+            self._waiting += 1
+            if self._idle >= self._waiting or self._threads >= SIDE_BY_SIDE:
                 return
             self._threads += 1
         try:
@@ -82,6 +84,7 @@ class StopCommands:
             with self._lock:
                 self._threads -= 1
                 alone = not self._threads
+                self._waiting -= alone
             if alone:
                 self._orders.get()
                 done(True)
@@ -93,6 +96,7 @@ class StopCommands:
             work = self._orders.get()
             with self._lock:
                 self._idle -= 1
+                self._waiting -= 1
             with contextlib.suppress(Exception):  # `done` has been called: the next one waits
                 work()
 
@@ -115,7 +119,10 @@ def carry_out(directory: str, when: When, stop: StopCommand, attempt_id: str) ->
         said.problem = f"{type(problem).__name__}: {problem}"
     else:
         output = _Output()
-        said.timed_out = not _await_end(process, output, began + stop.timeout)
+        try:
+            said.timed_out = not _await_end(process, output, began + stop.timeout)
+        except OSError as problem:  # no descriptor left
+            said.problem = f"nobody could wait for it: {problem}"
         _end_tree(process, mark)
         said.code, said.output = process.poll(), output.text()
     said.over, said.seconds = True, time.monotonic() - began

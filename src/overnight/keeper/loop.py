@@ -135,7 +135,11 @@ class Keeper:
         if self._respawn.contended and self._unwanted():
             self._done = True
             return
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError as error:  # no descriptor left on this host
+            self._not_started(error, now)
+            return
         argv = [*self._argv, "--keeper-fd", str(theirs.fileno())]
         if self._respawn.watch_only:
             argv.append("--watch-only")
@@ -146,14 +150,17 @@ class Keeper:
             pid = os.posix_spawn(argv[0], argv, os.environ, setpgroup=0, setsigmask=(), setsigdef=_DEFAULT_SIGNALS)
         except OSError as error:
             ours.close()
-            say(f"the supervisor could not be started: {argv[0]}: {error.strerror}")
-            self._start_at = now + (self._respawn.ended(0x100, 0.0, now) or 1.0)
+            self._not_started(error, now)
             return
         finally:
             theirs.close()
         self._wire = Wire(ours)
         stat = shim.process_stat(pid)
         self._supervisor = Supervisor(pid, stat.start_ticks if stat else None, now)
+
+    def _not_started(self, error: OSError, now: float) -> None:
+        say(f"the supervisor could not be started: {self._argv[0]}: {error.strerror}")
+        self._start_at = now + (self._respawn.ended(0x100, 0.0, now) or 1.0)
 
     def _supervisor_ended(self, status: int) -> None:
         supervisor, now = self._supervisor, time.monotonic()

@@ -17,15 +17,17 @@ _FILES = ("env.json", "launch.env", "bound", "output.log", "started", "exit", "e
 
 
 def rehearse(state: str) -> None:
-    """Run `true` some times in a directory of its own below `state`, which is removed again.
+    """Run `true` some times in a directory of its own below `state`, which is removed again (one that a keeper was
+    killed in is used anew).
 
     Everything must be ready as for a shim: signals held, and no child of ours yet. A disk that is full or broken is
     no reason not to go on: then the shims are slower.
     """
-    folder = os.path.join(state, f"keeper.rehearsal.{os.getpid()}")
+    folder = os.path.join(state, "keeper.rehearsal")
     asked_to_end = False
     try:
-        os.mkdir(folder)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder)
         try:
             for _ in range(TIMES):
                 asked_to_end = _once(folder) or asked_to_end
