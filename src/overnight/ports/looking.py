@@ -59,7 +59,7 @@ class Look(Struct, frozen=True):
     marker in the new output, `first` the first one there; `anew`: of another count than the marks before. `saved`: a
     checkpoint has changed since the cursor. `worked`: a counter beside the marker has moved on (a bar of an
     evaluation). `said`: the progress file, where it has changed. `gpus_used`: how many of the order's GPUs are in use,
-    if that was asked and is known. `begun`: the claim file exists."""
+    if that was asked and is known."""
 
     ref: RunRef
     n: int
@@ -74,7 +74,6 @@ class Look(Struct, frozen=True):
     worked: bool = False
     said: Said | None = None
     gpus_used: int | None = None
-    begun: bool = True
     problem: str | None = None  # could not look: the run is unknown, not silent
 
 

@@ -84,7 +84,7 @@ class FileProbe:
         if status.st_size != cursor.offset or status.st_ino != cursor.inode:
             look = self._read(order, known, path)
         else:
-            look = self._grown(order, known, Look(order.ref, order.n, cursor, life=False, begun=True))
+            look = self._grown(order, known, Look(order.ref, order.n, cursor, life=False))
         look = self._declared(order, known, self._saved(order, known, look))
         if order.gpus:
             look = replace(look, gpus_used=self._gpus(order.gpus))
@@ -94,8 +94,7 @@ class FileProbe:
         if order.cursor.inode:
             words = f"{order.attempt_dir}/output.log was removed while its command writes to it"
             return Look(order.ref, order.n, order.cursor, life=False, problem=words)
-        begun = _exists(order.attempt_dir + "/started")
-        return Look(order.ref, order.n, order.cursor, life=False, begun=begun)
+        return Look(order.ref, order.n, order.cursor, life=False)
 
     def _remembered(self, order: LookOrder) -> _Attempt:
         key = order.attempt_dir, order.pattern
@@ -225,14 +224,6 @@ def _read_all(fd: int, offset: int, size: int) -> bytes:
         parts.append(part)
         offset, size = offset + len(part), size - len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _exists(path: str) -> bool:
-    try:
-        os.stat(path)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def signature_of(out_dir: str, checkpoint: str | None = None) -> int:

@@ -267,7 +267,7 @@ class TestWorlds:
         look = LookOrder(order.ref, 1, order.attempt_dir, order.out_dir, None, Cursor())
         stage.run(3.5)
         seen = probe.look(look)
-        assert (seen.lines, seen.life, seen.begun) == (3, True, True)
+        assert (seen.lines, seen.life) == (3, True)
         assert seen.first is not None and seen.mark is not None
         assert (seen.first.step, seen.mark.step, seen.mark.total) == (1.0, 3.0, 10.0)
         stage.run(7.0)

@@ -19,7 +19,7 @@ class FakeProbe:
             world.advance()
             life = world.lives.get(order.attempt_dir)
             if life is None or life.started is None:
-                return Look(order.ref, order.n, cursor, life=False, begun=False)
+                return Look(order.ref, order.n, cursor, life=False)
             at = life.elapsed(world.clock.now().mono)
             lines, step = life.script.lines_by(at), life.script.step(at) or 0
         total = float(life.knobs.steps) or None
