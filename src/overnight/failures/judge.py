@@ -40,6 +40,7 @@ _OWN_MISTAKE = re.compile(
 _ERROR_LEVEL = re.compile(r".{0,80}\b(?:ERROR|CRITICAL|FATAL)\b|[Ee]rror\b")
 # The rules of a launcher's word for a signal that it was sent.
 TOLD_TO_END = ("agent-told-to-end", "slurm-step-told-to-end")
+KILLED = "killed-word"  # the rule of a shell's word for a process of its own
 _LOG = 1e15  # further than any log is long: the order of events runs through one log after the other
 _END_BYTES = 8192  # of a worker's log, where it tells why it went
 _ENDS_MOST = 8  # of ranks that ended before others' steps, so many are looked at
@@ -268,6 +269,9 @@ def _without_root(sources: Sequence[tuple[str | None, Source]], case: _Case, out
     told = [event for event in case.consequences() if event.rule.name in TOLD_TO_END]
     if told and (not telling or min(told, key=_order).order < telling[0].order):
         telling = [min(told, key=_order)]  # what its workers printed while they were ended is no cause
+    killed = next((event for event in fallbacks if event.rule.name == KILLED), None)
+    if killed is not None and telling and killed.file == telling[0].file and killed.order < telling[0].order:
+        return _verdict(sources, case, killed)  # they lost him
     died = _died_before_steps(sources, case) if telling and not told else None
     for event in [died] if died is not None else telling:
         return _verdict(sources, case, event)

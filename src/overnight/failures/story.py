@@ -19,7 +19,7 @@ _OF_PEERS = ("nccl.error", "nccl.timeout", "node.lost")  # what a lost peer leav
 
 # Exceptions that say only that something else was raised: those they were raised from are what happened.
 _CARRIER = re.compile(
-    r"(?:\w+\.)*(?:DatasetGenerationError|CheckpointException|TuneError|TrainingFailedError|ChildFailedError"
+    r"(?:\w+\.)*(?:DatasetGenerationError|CheckpointException|TuneError|TrainingFailedError|ChildFailedError|FailedJobError"
     r"|CalledProcessError|ProcessRaisedException|InstantiationException: Error in call to)\b"
 )
 

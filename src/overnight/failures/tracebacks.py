@@ -26,6 +26,7 @@ _CHAIN = re.compile(
 _WRAPPER = re.compile(
     r"Caught \w+ in (?:DataLoader worker|pin memory|replica)|ProcessRaisedException|CheckpointException ranks:"
     r"|-- Process \d+ terminated with the following error|[Tt]he last \d+ lines of"
+    r"|failed during processing with trace:"
 )
 _STACK, _SUMMARY = "C++ Traceback (most", "Error Message Summary"  # what Paddle's exceptions have for a message
 _STACK_LINES = 200
