@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.25
 OVERSEE_SECONDS = 1.0
+HAND_OVER_SECONDS = 45.0  # by then a `supervisor restart` has ended, or its client died of it
 REVIVALS = 5  # in a row that may fail before a waiting client gives up
 _TAIL = 400  # story entries read at a look
 
@@ -47,7 +48,12 @@ class Overseeing:
         if now < self._next:
             return
         self._next = now + OVERSEE_SECONDS
-        if keep.is_stopped(self._place.state):
+        handed_over = keep.hand_over_age(self._place.state)
+        if handed_over is not None and handed_over < HAND_OVER_SECONDS:
+            return
+        if handed_over is not None:
+            keep.forget_stopped(self._place.state)
+        elif keep.is_stopped(self._place.state):
             raise Unreachable(
                 "the supervisor was stopped with `overnight supervisor stop`",
                 "live runs go on, bounded by their shims; the rest after "

@@ -54,6 +54,23 @@ def stop(where: Place) -> bool:
         keep.check_owner(where.state)
     if where.state.is_dir():
         keep.wish_stopped(where.state, f"stopped by {by()}")
+    return _gone(where)
+
+
+def restart(where: Place) -> None:
+    """Bring another supervisor up in place of this one; who waits for a campaign goes on waiting. Interrupted, it
+    leaves one behind all the same. Raises `Unreachable` if the old one does not go, or none comes."""
+    with _reached():
+        keep.check_owner(where.state)
+    if where.state.is_dir():
+        keep.wish_handed_over(where.state, by())
+    try:
+        _gone(where)
+    finally:
+        start(where)
+
+
+def _gone(where: Place) -> bool:
     if not _up(where):
         return False
     request = StopSupervisor(id=inbox.new_request_id(), by=by())

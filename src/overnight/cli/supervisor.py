@@ -56,8 +56,7 @@ def restart(root: str | None, as_json: bool) -> int:
     from overnight.api import watchers
 
     place = watchers.place(root)
-    watchers.stop(place)
-    watchers.start(place)
+    watchers.restart(place)
     return _report(place, as_json)
 
 

@@ -33,6 +33,7 @@ STILL_SECONDS = 30.0
 AGAIN_SECONDS = 5.0
 GAP_SECONDS = 5.0
 _LOOK_SECONDS = 0.05
+_HANDED_OVER = "handed over by"
 _TAIL_BYTES = 8192
 
 
@@ -81,6 +82,21 @@ def wish_stopped(state: Path, why: str) -> None:
 def is_stopped(state: Path) -> bool:
     """Whether a person wants no supervisor here."""
     return (state / STOPPED).exists()
+
+
+def wish_handed_over(state: Path, who: str) -> None:
+    """`supervisor restart`: down for a moment."""
+    wish_stopped(state, f"{_HANDED_OVER} {who}")
+
+
+def hand_over_age(state: Path) -> float | None:
+    """Seconds since `supervisor restart` asked the old one to go, by the wall clock; None: nobody hands over."""
+    try:
+        with (state / STOPPED).open(encoding="utf-8", errors="replace") as wish:
+            handed = wish.read(len(_HANDED_OVER)) == _HANDED_OVER
+            return abs(time.time() - os.fstat(wish.fileno()).st_mtime) if handed else None
+    except OSError:
+        return None
 
 
 def forget_stopped(state: Path) -> None:

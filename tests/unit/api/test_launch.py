@@ -14,6 +14,7 @@ from overnight.api.places import find, launch_root
 from overnight.model import requests as r
 from overnight.model.codec import replace
 from overnight.model.reports import ScoutsReport
+from overnight.supervisor import keep
 
 ROWS = "run_id,seed\na,0\nb,1\nc,2\n"
 COMMAND = ["python", "train.py", "seed={seed}", "out={out_dir}"]
@@ -373,6 +374,21 @@ def test_a_stopped_supervisor_ends_the_wait(standin: StandIn) -> None:
     (standin.state / "stopped").write_text("ada")
     with pytest.raises(Unreachable, match="supervisor stop"):
         overseeing.look()
+
+
+def test_a_hand_over_is_no_stop(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against a night's `--wait` that ends with "was stopped" because it looked amid of a `restart`, and
+    against a root that stays down because the client that handed over was killed."""
+    campaign = overnight.launch(runs=sweep(), command=COMMAND)
+    overseeing = waiting.Overseeing(campaign, lambda words: None)
+    monkeypatch.setattr(waiting, "OVERSEE_SECONDS", 0.0)
+    wish = standin.state / "stopped"
+    keep.wish_handed_over(standin.state, "ada")
+    overseeing.look()
+    assert wish.read_text() == "handed over by ada\n"
+    os.utime(wish, (0, 0))
+    overseeing.look()
+    assert not wish.exists()
 
 
 def test_results_are_a_dictionary_for_each_run(standin: StandIn) -> None:
