@@ -377,7 +377,7 @@ def test_a_stopped_supervisor_ends_the_wait(standin: StandIn) -> None:
 
 
 def test_a_hand_over_is_no_stop(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guards against a night's `--wait` that ends with "was stopped" because it looked amid of a `restart`, and
+    """Guards against a night's `--wait` that ends with "was stopped" because it looked amid a `restart`, and
     against a root that stays down because the client that handed over was killed."""
     campaign = overnight.launch(runs=sweep(), command=COMMAND)
     overseeing = waiting.Overseeing(campaign, lambda words: None)
