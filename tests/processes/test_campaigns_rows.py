@@ -128,6 +128,25 @@ def test_an_amended_timeout_holds_for_a_live_attempt(ground):
     assert (run["class"], run["attempts"]) == ("timeout.wall", 1)
 
 
+def test_a_row_gets_another_timeout_of_its_own(ground):
+    """Guards against a row that failed at its @timeout and fails there at each retry, whatever is amended."""
+    rows = ground.file("sweep.csv", "run_id,n,@timeout\na,0,1s\nb,0,\n")
+    command = ["--name", "own", "--set", "limits.grace=200ms", "--runs", rows, "--", "sh", "-c", GATED, "{n}"]
+    campaign = ground.launch("--slots", 2, *command)
+    await_that(lambda: ground.counts(campaign) == {"failed": 1, "running": 1})
+    assert "reached its row's @timeout" in ground.overnight("why", campaign, "a").out
+    ground.file("sweep.csv", "run_id,n,@timeout\na,0,1h\nb,0,2h\n")
+    said = ground.overnight("amend", campaign, "--runs", rows).out
+    assert "revision 2" in said and "a: @timeout: 1s became 1h" in said and "b: @timeout: empty became 2h" in said
+    assert "it is so already" in ground.overnight("amend", campaign, "--runs", rows).out
+    bound = ground.attempt(campaign, "b") / "bound"
+    await_that(lambda: json.loads(bound.read_text())["seconds"] == 7200)
+    ground.overnight("retry", campaign, "a")
+    await_that(lambda: ground.counts(campaign) == {"running": 2})
+    ground.file("go", "")
+    await_that(lambda: ground.counts(campaign) == {"succeeded": 2})
+
+
 def test_a_longer_timeout_saves_a_live_attempt(ground):
     """Guards against the other direction: a shim that ends a run by the bound that was in force when it began."""
     campaign = ground.launch("--timeout", "5s", *gated(ground, 1))

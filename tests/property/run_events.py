@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from overnight.model import events as e
 from overnight.model.campaign import Campaign, Device
 from overnight.model.classes import CLASSES, Classification, Evidence
-from overnight.model.policy import Limits, Policy, Resources, RetryPolicy
+from overnight.model.policy import Limits, Policy, Resources, RetryPolicy, RowPolicy
 from overnight.model.run import ExitRecord, Process, Slot, Vitals
 from overnight.model.time import Moment
 
@@ -75,6 +75,7 @@ def any_event(newest: int, at: Moment) -> st.SearchStrategy[e.Event]:
         st.builds(e.JudgementDue, now, keys),
         st.builds(e.SlotQuarantined, now, slots),
         st.builds(e.LimitsAmended, now, st.just(2)),
+        st.builds(e.RowAmended, now, st.builds(RowPolicy, priority=st.integers(-2, 2))),
         st.builds(e.RunFaulted, now, words),
         st.builds(e.RunFinished, now, epoch),
         st.builds(e.SetAsideDone, now, epoch),
@@ -102,7 +103,7 @@ def one_of_each(newest: int, at: Moment) -> list[e.Event]:
         e.HoldRequested(at, "auth", "no"), e.HoldRequested(at, "auth", "no", "auth:x"),
         e.CauseCured(at, "auth:x", "yes"),
         e.JudgementDue(at, "auth:x"), e.SlotQuarantined(at, Slot("gpu:0", ("GPU-0",), ("0",))),
-        e.LimitsAmended(at, 2), e.RunFaulted(at, "x"), e.RunFinished(at, 1),
+        e.LimitsAmended(at, 2), e.RowAmended(at, RowPolicy(timeout=5.0)), e.RunFaulted(at, "x"), e.RunFinished(at, 1),
         e.SetAsideDone(at, 1), e.AttemptQueued(at, n, "j"), e.AttemptStarting(at, n),
         e.AttemptStarted(at, n, PROCESS, at), e.AttemptNeverBegan(at, n, "x"),
         e.AttemptEnded(at, n, ExitRecord(code=1, seconds=1.0)),

@@ -4,10 +4,12 @@ import errno
 
 import pytest
 
+from overnight.manifest import load_revision
 from overnight.model import requests as r
-from overnight.model.manifest import Refusal
-from overnight.model.policy import Policy
+from overnight.model.manifest import Refusal, RunSpec
+from overnight.model.policy import CodeIdentity, Policy, Resources, RowPolicy
 from overnight.model.states import RunState
+from overnight.ports import RunRef
 from overnight.testing.simulator import Simulation
 from overnight.testing.world import frozen, launch
 
@@ -55,6 +57,37 @@ def test_an_inbox_that_does_not_let_us_is_no_end(method: str, monkeypatch: pytes
     assert simulation.inbox.waiting == {}, "taken away once that is possible"
     (first,) = [c for c in simulation.store.campaigns() if c.name == "first"]
     assert first.counts == {"succeeded": 1}
+
+
+def test_rows_change_their_place_and_their_bound() -> None:
+    """Rows' own policy was frozen at launch: a sheet with other priorities changed nothing, nor did `none` warn."""
+    simulation = Simulation(1)
+    names = ["a", "b", "c", "d"]
+    campaign = frozen(names, Policy(resources=Resources(slots=1)), knobs={"seconds": 50})
+    simulation.ask(launch("q1", campaign))
+    for _ in range(5):
+        simulation.turn()
+    policies = {"a": RowPolicy(timeout=20.0), "b": RowPolicy(unbounded=True), "d": RowPolicy(priority=9)}
+    changed = tuple(RunSpec(name, {}, policy=policy) for name, policy in policies.items())
+    simulation.ask(r.Amend("q2", "t@h", campaign.campaign, CodeIdentity("code-1", 1), changed=changed))
+    simulation.ask(r.Amend("q3", "t@h", campaign.campaign, CodeIdentity(), changed=(RunSpec("zz", {}),)))
+    simulation.turn()
+    answer, unknown = (simulation.store.answer(name) for name in ("q2", "q3"))
+    assert answer is not None and answer.ok and answer.message == "revision 2"
+    assert unknown is not None and not unknown.ok and "has no run zz" in unknown.message
+    assert simulation.store.unbounded_rows(campaign.campaign) == 1
+    spec = simulation.store.spec(RunRef(campaign.campaign, "d"))
+    assert spec is not None and spec.policy == RowPolicy(priority=9)
+    simulation.boot()  # a new supervisor knows them, too
+    runs = simulation.run(campaign)
+    assert {name: run.state.value for name, run in runs.items()} == {
+        "a": "failed", "b": "succeeded", "c": "succeeded", "d": "succeeded",
+    }  # fmt: skip
+    assert runs["a"].failure is not None and runs["a"].failure.name == "timeout.wall"
+    began = {name: run.attempts[0].planned.mono for name, run in runs.items()}
+    assert sorted(names, key=began.__getitem__) == ["a", "d", "b", "c"]
+    document = load_revision(simulation.store.revisions(campaign.campaign)[1])
+    assert document.changed == changed
 
 
 def test_a_file_in_the_place_of_a_revision_keeps_nobody_back(monkeypatch: pytest.MonkeyPatch) -> None:

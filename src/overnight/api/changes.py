@@ -65,6 +65,9 @@ def amend(
     amendment = _amendment(campaign, record, file, settings_of(settings), runs)
     shell, _ = this_shell(Path.cwd())
     code, patch = _code(campaign, record)
+    asked = bool(amendment.added or amendment.changed or drop or env or why) or amendment.policy != record.policy
+    if not asked and code.digest in (None, record.code):
+        return Answer(True, "it is so already: no revision was made", campaign=campaign.id)
     answer = ask(
         campaign.place,
         Amend(
@@ -74,6 +77,7 @@ def amend(
             code=code,
             policy=amendment.policy if file or settings else None,
             added=amendment.added,
+            changed=amendment.changed,
             dropped=tuple(dict.fromkeys(drop)),
             shell=shell if env else None,
             why=why,
@@ -162,6 +166,7 @@ def _amendment(
             devices=len(record.devices),
             added=[spec for revision in revisions for spec in revision.added],
             dropped={run for revision in revisions for run in revision.dropped},
+            own={spec.run_id: spec.policy for revision in revisions for spec in (*revision.added, *revision.changed)},
         )
     check_own(amendment.policy.failures, record.policy.failures)
     return amendment

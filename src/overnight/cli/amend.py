@@ -26,7 +26,7 @@ class _WithLists(click.Command):
 @campaign_argument
 @click.argument("file", required=False, metavar="[FILE]")
 @click.option("--set", "settings", multiple=True, metavar="K=V", help="For example limits.heartbeat=45m.")
-@click.option("--runs", metavar="FILE", help="Rows to add: CSV or JSONL.")
+@click.option("--runs", metavar="FILE", help="Rows to add, or whose @ columns have changed: CSV or JSONL.")
 @click.option("--drop", multiple=True, metavar="RUN", help="Runs that are not wanted any more: one or several.")
 @click.option("--env", is_flag=True, help="This shell's environment, for attempts from now on.")
 @click.option("--why", default="", metavar="TEXT", help="A note for the revision.")

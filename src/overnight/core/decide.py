@@ -28,13 +28,14 @@ class Verdict(Struct, frozen=True):
     quarantine: tuple[Slot, str] | None = None  # a GPU that is to be given to nobody, and why
 
 
-def of_limit(event: LimitReached) -> tuple[EndedBy, str, str]:
+def of_limit(event: LimitReached, run: Run) -> tuple[EndedBy, str, str]:
     """Who ends it, the class and the words of a limit that has passed."""
     seconds, seen = f"{event.seconds:.6g} s", f"{event.observed:.1f} s"
     phase = "" if event.vitals.phase is None else f" in its phase {event.vitals.phase}"
     match event.limit:
         case "timeout":
-            return EndedBy.TIMEOUT, "timeout.wall", f"its running time reached limits.timeout (left: {seconds})"
+            whose = "limits.timeout" if run.policy.timeout is None else "its row's @timeout"
+            return EndedBy.TIMEOUT, "timeout.wall", f"its running time reached {whose} (left: {seconds})"
         case "attempt_timeout":
             return EndedBy.TIMEOUT, "timeout.attempt", f"attempt ran {seen}, limits.attempt_timeout is {seconds}"
         case "log":

@@ -154,11 +154,24 @@ def stopped_for_deadline(run: Run, campaign: Campaign, event: Event) -> Step:
 
 def amended(run: Run, campaign: Campaign, event: Event) -> Step:
     """A revision's limits hold at once: the shim's bound is set anew."""
+    return _bound_anew(run, campaign, "limits amended")
+
+
+def row_amended(run: Run, campaign: Campaign, event: Event) -> Step:
+    """What a row says of its own limit holds at once, too; its GPUs and its place in the queue when it next starts."""
+    assert isinstance(event, _e.RowAmended)
+    run = replace(run, policy=event.policy)
+    if run.state == RunState.RUNNING:
+        return _bound_anew(run, campaign, "the row's own policy amended")
+    return Step(run, words="the row's own policy amended")
+
+
+def _bound_anew(run: Run, campaign: Campaign, words: str) -> Step:
     attempt = _newest(run)
     seconds = _limits.bound_seconds(run, campaign)
     run = replace(run, owed=tuple(effect for effect in run.owed if not isinstance(effect, SetBound)))
     run, effects = _owing(run, SetBound(attempt.n, seconds, campaign.policy.limits.grace))
-    return Step(run, effects, words="limits amended")
+    return Step(run, effects, words=words)
 
 
 def faulted(run: Run, campaign: Campaign, event: Event) -> Step:
@@ -297,7 +310,7 @@ def limit_reached(run: Run, campaign: Campaign, event: Event) -> Step:
     """Over a limit: evidence, then the whole tree is ended."""
     assert isinstance(event, _e.LimitReached)
     run = _with_attempt(run, replace(_newest(run), vitals=event.vitals))
-    by, name, words = _decide.of_limit(event)
+    by, name, words = _decide.of_limit(event, run)
     return _stop(run, campaign, by, name, words, evidence=event.limit != "log")  # which grows meanwhile
 
 

@@ -59,6 +59,7 @@ RUN_MOVES: Mapping[type, Mapping[R | A, Cell]] = {
     e.CauseCured: _row(Ignore("it is not held"), R, held=Move("cured")),
     e.JudgementDue: _row(Ignore("it is not held"), R, held=Move("judged")),
     e.LimitsAmended: _row(Ignore("it does not run; limits hold from its next start"), R, running=Move("amended")),
+    e.RowAmended: _row(Move("row_amended"), R),
     e.RunFaulted: _row(
         Move("faulted"), R, succeeded=Move("faulted_late"), failed=Move("faulted_late"), cancelled=Move("faulted_late"),
     ),

@@ -1,6 +1,6 @@
 """Amending a campaign: new policy, more rows. What is computed stays; everything else may change."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from overnight.manifest.campaign_file import read_parts
@@ -12,20 +12,23 @@ from overnight.manifest.placeholders import RESERVED, split_words, templates_of,
 from overnight.manifest.policy import policy_words, read_policy
 from overnight.manifest.rows import read_rows_file
 from overnight.manifest.sizes import spell_size
-from overnight.manifest.specs import BY_POLICY, specs_of
+from overnight.manifest.specs import BY_POLICY, POLICY_COLUMNS, specs_of
 from overnight.manifest.tables import Table
 from overnight.model.codec import Struct, builtins, replace, to_json
 from overnight.model.manifest import Fault, Manifest, Refusal, Row, RunSpec
-from overnight.model.policy import Policy
+from overnight.model.policy import Policy, RowPolicy
 
+_SHOWN = 10  # changed cells of rows
 _COMPUTED = frozenset({"name", "command", "runs", "run", "matrix", "zip", "env"})
 
 
 class Amendment(Struct, frozen=True):
-    """What an amendment comes to. `changes`: the policy's differences in words."""
+    """What an amendment comes to. `changed`: rows that are there, with another policy of their own. `changes`: the
+    differences of policies in words."""
 
     policy: Policy
     added: tuple[RunSpec, ...] = ()
+    changed: tuple[RunSpec, ...] = ()
     changes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -42,28 +45,35 @@ def amend_campaign(
     added: Sequence[RunSpec] = (),
     dropped: Collection[str] = (),
     columns: Collection[str] | None = None,
+    own: Mapping[str, RowPolicy] | None = None,
 ) -> Amendment:
     """What `amend CAMPAIGN [FILE] [--set K=V] [--runs MORE.csv]` asks for, checked.
 
     `file` replaces the whole policy; it must compute the same, with the same rows or more. `added`: rows of
     earlier amendments; `dropped`: runs that a file need not name any more. `devices`: GPUs of the campaign.
-    `columns`: all columns of its rows, to check placeholders in `settings`; None: not checked.
+    `columns`: all columns of its rows, to check placeholders in `settings`; None: not checked. `own`: the policy that
+    rows have of their own; those that are not named have none.
 
     Raises `Refusal` with every fault, or with what the file computes otherwise.
     """
     known = _with_rows(manifest, added)
     new: tuple[RunSpec, ...] = ()
+    changed: dict[str, RunSpec] = {}
     warnings: tuple[str, ...] = ()
     if file is not None:
         frozen, derived = read_parts(file, name=manifest.name, settings=settings, cwd=cwd, devices=devices)
         _refuse_executor(frozen.policy, policy)
-        new = _new_rows(frozen.runs, frozen.manifest, known, dropped, str(file), derived=derived)
+        new, met = _new_rows(frozen.runs, frozen.manifest, known, dropped, str(file), derived=derived)
+        changed = _changed(met, own or {}, POLICY_COLUMNS)
         amended, warnings = frozen.policy, frozen.warnings
     else:
         amended = amend_policy(policy, settings, devices=devices, columns=columns, cwd=cwd)
     if runs is not None:
-        new += read_rows(runs, _with_rows(known, new), cwd=cwd, devices=devices, policy=amended)
-    return Amendment(amended, new, tuple(policy_changes(policy, amended)), warnings)
+        more = _rows_file(runs, _with_rows(known, new), cwd=cwd, devices=devices, policy=amended)
+        new += more.new
+        changed |= _changed(more.met, own or {}, more.columns)
+    changes = [*policy_changes(policy, amended), *_row_changes(changed, own or {})]
+    return Amendment(amended, new, tuple(changed.values()), tuple(changes), warnings)
 
 
 def amend_policy(
@@ -154,6 +164,14 @@ def _word(key: str, value: object) -> str:
 # --- rows --------------------------------------------------------------------------------------------------
 
 
+class _File(Struct, frozen=True):
+    """What a file of rows brings. `met`: rows that the campaign has already; `columns`: the file's."""
+
+    new: tuple[RunSpec, ...]
+    met: tuple[RunSpec, ...]
+    columns: tuple[str, ...]
+
+
 def read_rows(
     path: Path, manifest: Manifest, *, cwd: Path, devices: int = 0, policy: Policy | None = None
 ) -> tuple[RunSpec, ...]:
@@ -163,6 +181,10 @@ def read_rows(
     adds once. Raises `Refusal`: faults of the file; a column missing that the command names; a run_id that the
     campaign has with other values.
     """
+    return _rows_file(path, manifest, cwd=cwd, devices=devices, policy=policy).new
+
+
+def _rows_file(path: Path, manifest: Manifest, *, cwd: Path, devices: int, policy: Policy | None) -> _File:
     faults = Faults()
     rows = read_rows_file(cwd / path, str(path), faults)
     if rows is None:
@@ -180,7 +202,40 @@ def read_rows(
     faults.refuse(str(path))
     new = manifest_of(manifest.name, manifest.command, manifest.env, manifest.required, specs, sorted(used))
     everything = [row.run_id for row in manifest.rows]
-    return _new_rows(specs, new, manifest, everything, str(path), derived="run_id" not in rows.columns)
+    found, met = _new_rows(specs, new, manifest, everything, str(path), derived="run_id" not in rows.columns)
+    return _File(found, met, rows.columns)
+
+
+def _changed(met: Sequence[RunSpec], own: Mapping[str, RowPolicy], columns: Collection[str]) -> dict[str, RunSpec]:
+    """Rows whose `@` cells say something else than before. A column that the file lacks says nothing."""
+    found: dict[str, RunSpec] = {}
+    for spec in met:
+        before = own.get(spec.run_id, RowPolicy())
+        now = RowPolicy(
+            gpus=spec.policy.gpus if "@gpus" in columns else before.gpus,
+            timeout=spec.policy.timeout if "@timeout" in columns else before.timeout,
+            unbounded=spec.policy.unbounded if "@timeout" in columns else before.unbounded,
+            priority=spec.policy.priority if "@priority" in columns else before.priority,
+        )
+        if now != before:
+            found[spec.run_id] = replace(spec, policy=now)
+    return found
+
+
+def _row_changes(changed: Mapping[str, RunSpec], own: Mapping[str, RowPolicy]) -> list[str]:
+    """One phrase a cell, of the first rows."""
+    found: list[str] = []
+    for run_id, spec in changed.items():
+        before, now = (_cells(policy) for policy in (own.get(run_id, RowPolicy()), spec.policy))
+        found += [f"{run_id}: {key}: {before[key]} became {now[key]}" for key in now if before[key] != now[key]]
+    more = len(found) - _SHOWN
+    return [*found[:_SHOWN], f"and {more:,} more cells of rows"] if more > 0 else found
+
+
+def _cells(policy: RowPolicy) -> dict[str, str]:
+    timeout = "none" if policy.unbounded else "empty" if policy.timeout is None else spell_duration(policy.timeout)
+    gpus = "empty" if policy.gpus is None else f"{policy.gpus:g}"
+    return {"@gpus": gpus, "@timeout": timeout, "@priority": str(policy.priority)}
 
 
 def _new_rows(
@@ -191,8 +246,8 @@ def _new_rows(
     what: str,
     *,
     derived: bool,
-) -> tuple[RunSpec, ...]:
-    """The specs that `known` does not have. `absent`: rows of `known` that `new` need not have."""
+) -> tuple[tuple[RunSpec, ...], tuple[RunSpec, ...]]:
+    """The specs that `known` does not have, and those it has. `absent`: rows of `known` that `new` need not have."""
     if derived:
         specs, new = _renamed(specs, new, known)
     had = {row.run_id: row for row in known.rows}
@@ -210,7 +265,8 @@ def _new_rows(
             "launch it as another campaign (--fresh), or keep the rows as they were and add new ones",
             tuple(Fault(message=change, file=what) for change in changes),
         )
-    return tuple(spec for spec in specs if spec.run_id in fresh)
+    new_ones = tuple(spec for spec in specs if spec.run_id in fresh)
+    return new_ones, tuple(spec for spec in specs if spec.run_id not in fresh)
 
 
 def _renamed(specs: Sequence[RunSpec], new: Manifest, known: Manifest) -> tuple[list[RunSpec], Manifest]:

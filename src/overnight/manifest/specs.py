@@ -19,7 +19,7 @@ RUN_ID_ALLOWED = "letters, digits, dot, dash and underscore, at most 128, the fi
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 ENV_PREFIX = "@env."
 BY_POLICY = "checkpoint, cwd, failures.logs or stop"
-_POLICY_COLUMNS = ("@gpus", "@timeout", "@priority")
+POLICY_COLUMNS = ("@gpus", "@timeout", "@priority")
 _NO_CELLS = ("", "", "")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _DERIVED_CHARACTERS = 100
@@ -90,8 +90,8 @@ def _check_columns(rows: Rows, faults: Faults) -> None:
                 faults.add(f"{column} names no environment variable", file=rows.file, line=line)
             elif column.startswith(f"{ENV_PREFIX}OVERNIGHT_"):
                 faults.add(f"{column}: variables that begin with OVERNIGHT_ are set for each run", file=rows.file)
-        elif column.startswith("@") and column not in _POLICY_COLUMNS:
-            known = [*_POLICY_COLUMNS, f"{ENV_PREFIX}NAME"]
+        elif column.startswith("@") and column not in POLICY_COLUMNS:
+            known = [*POLICY_COLUMNS, f"{ENV_PREFIX}NAME"]
             faults.add(f"the column {column} is not known", file=rows.file, line=line, hint=guess(column, known))
 
 

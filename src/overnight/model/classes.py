@@ -85,7 +85,8 @@ CLASSES: dict[str, FailureClass] = _table(
     _C("node.lost", "the node, pod or worker died or stopped answering", _R.FREE,
        remedy="nothing to do: it is tried again by itself"),
     _C("timeout.wall", "over the run's timeout", _R.NEVER,
-       remedy="raise limits.timeout with amend, then retry; where it has a checkpoint it resumes from there"),
+       remedy="raise limits.timeout (or the row's @timeout) with amend, then retry; where it has a checkpoint it "
+              "resumes from there"),
     _C("timeout.attempt", "over the limit of one attempt", _R.AGAIN,
        remedy="raise limits.attempt_timeout with amend, then retry"),
     _C("timeout.host", "over the scheduler's or the host's limit", _R.FREE,

@@ -4,6 +4,7 @@ from typing import Literal
 
 from overnight.model.classes import Classification
 from overnight.model.codec import Struct, field
+from overnight.model.policy import RowPolicy
 from overnight.model.run import ExitRecord, Process, Slot, Vitals
 from overnight.model.time import Moment
 
@@ -86,6 +87,12 @@ class LimitsAmended(_Event, frozen=True):
     """A revision changed policy: a live attempt's bound is set anew."""
 
     revision: int
+
+
+class RowAmended(_Event, frozen=True):
+    """A revision changed what the row says of its own policy."""
+
+    policy: RowPolicy
 
 
 class RunFaulted(_Event, frozen=True):
@@ -202,6 +209,7 @@ RunEvent = (
     | CauseCured
     | JudgementDue
     | LimitsAmended
+    | RowAmended
     | RunFaulted
     | RunFinished
     | SetAsideDone

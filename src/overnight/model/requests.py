@@ -44,12 +44,13 @@ class Retry(_Request, frozen=True):
 
 
 class Amend(_Request, frozen=True):
-    """A new revision: policy, added rows, dropped rows, environment."""
+    """A new revision: policy, rows that are added, changed or dropped, environment."""
 
     campaign: str
     code: CodeIdentity
     policy: Policy | None = None
     added: tuple[RunSpec, ...] = ()
+    changed: tuple[RunSpec, ...] = ()  # rows that are there, with another policy of their own
     dropped: tuple[str, ...] = ()
     shell: Shell | None = None
     why: str = ""

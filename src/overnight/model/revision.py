@@ -16,6 +16,7 @@ class Revision(Struct, frozen=True):
     policy: Policy  # all of it, as it holds from here on
     code: CodeIdentity
     added: tuple[RunSpec, ...] = ()
+    changed: tuple[RunSpec, ...] = ()  # rows that were there, with the policy of their own that holds from here on
     dropped: tuple[str, ...] = ()
     devices: tuple[Device, ...] = ()
     patch: str | None = None  # the difference of the code to its commit; at most 256 KiB

@@ -88,6 +88,7 @@ class Batch(Struct):
 
     campaigns: dict[str, Campaign] = field(default_factory=dict)
     added: dict[str, list[tuple[int, RunSpec]]] = field(default_factory=dict)  # campaign: (position, row)
+    changed: dict[str, list[tuple[int, RunSpec]]] = field(default_factory=dict)  # of their rows, another policy
     revisions: list[tuple[str, int, bytes]] = field(default_factory=list)  # campaign, n, document
     manifests: dict[str, bytes] = field(default_factory=dict)
     runs: dict[RunRef, Run] = field(default_factory=dict)
@@ -100,7 +101,7 @@ class Batch(Struct):
 
     def __bool__(self) -> bool:
         return bool(
-            self.campaigns or self.added or self.revisions or self.runs or self.story or self.vitals
+            self.campaigns or self.added or self.changed or self.revisions or self.runs or self.story or self.vitals
             or self.answers or self.meta or self.notices
         )  # fmt: skip
 

@@ -195,7 +195,7 @@ class StoreReader:
 
     def spec(self, ref: RunRef) -> RunSpec | None:
         """What its row brought."""
-        if self._row[0] == (ref.campaign, ref.run_id):  # a run is read just before its row; rows never change
+        if self._row[0] == (ref.campaign, ref.run_id):  # a run is read just before its row
             return records.decode(self._row[1], RunSpec)
         seq = self._seq(ref.campaign)
         body = None if seq is None else self._one("spec", seq, ref.run_id)

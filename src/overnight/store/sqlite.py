@@ -117,6 +117,8 @@ class SqliteStore(StoreReader):
             put(_PUT["put_revision"], (self._known(name), number, document))
         for name, rows in batch.added.items():
             self._add_rows(self._known(name), rows)
+        for name, rows in batch.changed.items():
+            self._change_rows(self._known(name), rows)
         for run in batch.runs.values():
             self._put_run(run)
         for ref, vitals in batch.vitals.items():
@@ -152,6 +154,12 @@ class SqliteStore(StoreReader):
             [(key(seq, at), seq, s.run_id, 1 if s.policy.unbounded else None, encode(s)) for at, s in rows],
         )
         self._db.executemany(_PUT["add_run"], [(key(seq, at), seq, s.policy.priority) for at, s in rows])
+
+    def _change_rows(self, seq: int, rows: Iterable[tuple[int, RunSpec]]) -> None:
+        self._row = ("", ""), b""  # it may be the one that was read last
+        self._db.executemany(
+            _PUT["put_row"], [(1 if s.policy.unbounded else None, encode(s), key(seq, at)) for at, s in rows]
+        )
 
     def _put_run(self, run: Run) -> None:
         run_key = key(self._known(run.campaign), run.position)

@@ -6,7 +6,7 @@ the rest stays in the store. Nothing here waits, and an error concerns one run.
 
 import heapq
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from overnight.core import causes, notices
 from overnight.core.campaigns import learn, moved, settle
@@ -16,9 +16,10 @@ from overnight.core.step import step
 from overnight.model.campaign import Campaign, Cause, StoryEntry
 from overnight.model.codec import replace
 from overnight.model.effects import Effect, FinishRun, StartAttempt
-from overnight.model.events import Event, HoldRequested, OfAttempt, RunFaulted
+from overnight.model.events import Event, HoldRequested, OfAttempt, RowAmended, RunFaulted
 from overnight.model.manifest import RunSpec
 from overnight.model.notices import NoticeKind, Telling, Untelling
+from overnight.model.policy import RowPolicy
 from overnight.model.run import Run, Vitals
 from overnight.model.states import RunState
 from overnight.model.time import Moment
@@ -304,6 +305,21 @@ class Ledger:
         campaign = replace(campaign, runs_total=first + len(rows), counts=counts)
         self.put(campaign)
         return campaign
+
+    def change_rows(self, campaign: str, policies: Mapping[str, RowPolicy], at: Moment) -> None:
+        """Rows that are there get another policy of their own; the queue follows their priority."""
+        places: dict[int, int] = {}
+        for run_id, policy in policies.items():
+            ref = RunRef(campaign, run_id)
+            spec = self._specs[ref] = replace(self.spec(ref), policy=policy)
+            self.apply(ref, RowAmended(at, policy))
+            run = self.get(ref)
+            if run is not None:
+                self.batch.changed.setdefault(campaign, []).append((run.position, spec))
+                places[run.position] = -policy.priority
+        queue = self._queues.get(campaign, [])
+        queue[:] = [(places.get(position, place), position) for place, position in queue]
+        heapq.heapify(queue)
 
     def say(self, campaign: str, run_id: str, at: Moment, words: str) -> None:
         """A sentence that belongs to the campaign; `run_id` may be empty."""

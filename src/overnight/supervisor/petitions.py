@@ -137,7 +137,8 @@ class Petitions:
 
     def _revise(
         self, campaign: Campaign, by: str, why: str, code: CodeIdentity, now: Moment, *,
-        added: tuple[RunSpec, ...] = (), dropped: tuple[str, ...] = (), patch: str | None = None,
+        added: tuple[RunSpec, ...] = (), changed: tuple[RunSpec, ...] = (), dropped: tuple[str, ...] = (),
+        patch: str | None = None,
     ) -> Campaign:  # fmt: skip
         n = campaign.revision + 1
         document = revision_bytes(
@@ -149,6 +150,7 @@ class Petitions:
                 policy=campaign.policy,
                 code=code,
                 added=added,
+                changed=changed,
                 dropped=dropped,
                 devices=campaign.devices,
                 patch=patch,
@@ -242,6 +244,7 @@ class Petitions:
         ledger = self._ledger
         campaign = before = self._campaign(request.campaign)
         dropped = self._refs(campaign.id, request.dropped)
+        self._refs(campaign.id, tuple(spec.run_id for spec in request.changed))
         clash = [s.run_id for s in request.added if ledger.store.spec(RunRef(campaign.id, s.run_id)) is not None]
         if clash:
             raise Refusal(f"{campaign.id} has these runs already: {', '.join(clash[:5])}", "new rows need new run_ids")
@@ -254,7 +257,8 @@ class Petitions:
             self._files.write_launch_env(campaign.id, request.shell.env)
             campaign = replace(campaign, umask=request.shell.umask, rlimits=request.shell.rlimits)
         campaign = self._revise(campaign, request.by, request.why or "amend", request.code, now,
-                                added=request.added, dropped=request.dropped, patch=request.patch)  # fmt: skip
+                                added=request.added, changed=request.changed, dropped=request.dropped,
+                                patch=request.patch)  # fmt: skip
         self._code_known(campaign.id, now)
         campaign, let_go = scouts.let_go(campaign, f"revision {campaign.revision}")
         if request.shell is not None:
@@ -267,6 +271,7 @@ class Petitions:
         if request.added:
             campaign = ledger.add_runs(replace(campaign, cancelling="", ended=None), request.added)
         ledger.put(campaign)
+        ledger.change_rows(campaign.id, {spec.run_id: spec.policy for spec in request.changed}, now)
         details = self._drop(dropped, request.by, f"dropped by revision {campaign.revision}", now)
         if request.policy is not None:
             for ref, run in list(ledger.runs.items()):

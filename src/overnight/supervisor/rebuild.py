@@ -133,7 +133,7 @@ class Rebuild:
     def _specs(self, manifest: Manifest, revisions: list[Revision], path: Path) -> list[RunSpec]:
         specs = {row.run_id: RunSpec(row.run_id, dict(row.values), dict(row.env), RowPolicy()) for row in manifest.rows}
         for revision in revisions:
-            specs.update((spec.run_id, spec) for spec in revision.added)
+            specs.update((spec.run_id, spec) for spec in (*revision.added, *revision.changed))
         for run_id, spec in specs.items():
             known = _document(path / "runs" / run_id / "run.json").get("params")
             if isinstance(known, dict):

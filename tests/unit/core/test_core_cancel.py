@@ -6,7 +6,7 @@ from core_world import PROCESS, Tale, cancel, fault
 from overnight.core.result import IllegalEvent
 from overnight.model import events as e
 from overnight.model.effects import FinishRun, SetBound, StopAttempt
-from overnight.model.policy import Limits, Policy
+from overnight.model.policy import Limits, Policy, RowPolicy
 from overnight.model.states import AttemptState, RunState
 
 # --- cancel ------------------------------------------------------------------------------------------------
@@ -181,6 +181,22 @@ def test_pauses_do_not_lift_the_ceiling() -> None:
         tale.end(code=143, stopped="request")
         tale.verify("cancelled")
     assert (tale.state, len(tale.run.attempts)) == (RunState.FAILED, 20)
+
+
+def test_an_amended_row_keeps_to_its_new_limit() -> None:
+    """A row's own @timeout could not be raised by anything: its retry was ended at the same moment again."""
+    tale = Tale(Policy(limits=Limits(timeout=500.0, attempt_timeout=None, grace=9.0)), row=RowPolicy(timeout=20.0))
+    tale.begin()
+    assert tale.step(e.RowAmended(tale.now, RowPolicy(timeout=40.0))).effects == (SetBound(1, 40.0, 9.0),)
+    assert tale.step(e.RowAmended(tale.now, RowPolicy())).effects == (SetBound(1, 500.0, 9.0),)
+    tale.step(e.RowAmended(tale.now, RowPolicy(timeout=30.0)))
+    tale.step(e.LimitReached(tale.now, 1, "timeout", 30.0, 30.0))
+    assert "reached its row's @timeout (left: 30 s)" in tale.run.attempts[-1].stop_words
+    tale.end(stopped="request")
+    tale.verify("timeout.wall")
+    assert tale.state == RunState.FAILED
+    tale.step(e.RowAmended(tale.now, RowPolicy(priority=3)))
+    assert (tale.state, tale.run.policy) == (RunState.FAILED, RowPolicy(priority=3))
 
 
 def test_amended_limits_reach_a_live_attempt_at_once() -> None:

@@ -6,6 +6,7 @@ import pytest
 from manifest_reading import Launch
 
 from overnight.manifest import (
+    Amendment,
     Revision,
     amend_campaign,
     amend_policy,
@@ -15,7 +16,7 @@ from overnight.manifest import (
     revision_bytes,
 )
 from overnight.model.manifest import Refusal, RunSpec
-from overnight.model.policy import DAY, CodeIdentity, Limits, Policy
+from overnight.model.policy import DAY, CodeIdentity, Limits, Policy, RowPolicy
 
 HEAD = 'name = "n"\ncommand = ["a", "{x}", "{out_dir}"]\n'
 
@@ -112,6 +113,34 @@ def test_more_rows(launch: Launch, tmp_path: Path) -> None:
         more.write_text(text)
         with pytest.raises(Refusal, match=words):
             read_rows(more, first.manifest, cwd=tmp_path)
+
+
+def test_rows_that_are_there_may_get_another_policy_of_their_own(launch: Launch, tmp_path: Path) -> None:
+    """A row over its @timeout: the sheet with a longer one was taken, made an empty revision, and changed nothing."""
+    first = launch(csv="run_id,x,@timeout,@priority\nr1,1,20s,\nr2,2,,5\n", command=["a", "{x}", "{out_dir}"])
+    own = {run.run_id: run.policy for run in first.runs}
+    more = tmp_path / "more.csv"
+
+    def amended(text: str) -> Amendment:
+        more.write_text(text)
+        return amend_campaign(first.manifest, first.policy, runs=more, cwd=tmp_path, own=own)
+
+    found = amended("run_id,x,@timeout\nr1,1,40s\nr2,2,none\n")
+    assert {run.run_id: run.policy for run in found.changed} == {
+        "r1": RowPolicy(timeout=40.0),
+        "r2": RowPolicy(unbounded=True, priority=5),  # no column, no word
+    }
+    assert found.added == ()
+    assert found.changes == ("r1: @timeout: 20s became 40s", "r2: @timeout: empty became none")
+    assert amended("run_id,x\nr1,1\n").changed == ()
+    assert amended("run_id,x,@timeout,@priority\nr1,1,20s,\nr2,2,,5\n").changed == ()
+    assert [run.policy for run in amended("run_id,x,@timeout\nr1,1,\n").changed] == [RowPolicy()]
+    (tmp_path / "whole.toml").write_text(
+        f'name = "{first.manifest.name}"\ncommand = ["a", "{{x}}", "{{out_dir}}"]\nruns = "more.csv"\n'
+    )
+    more.write_text("run_id,x\nr1,1\nr2,2\n")
+    whole = amend_campaign(first.manifest, first.policy, file=Path("whole.toml"), cwd=tmp_path, own=own)
+    assert [run.policy for run in whole.changed] == [RowPolicy(), RowPolicy()], "a file is the whole policy"
 
 
 def test_more_rows_have_what_the_policy_names(launch: Launch, tmp_path: Path) -> None:

@@ -13,6 +13,9 @@ ON CONFLICT (campaign, n) DO UPDATE SET doc = excluded.doc
 -- name: add_row
 INSERT INTO row (id, campaign, run_id, unbounded, spec) VALUES (?, ?, ?, ?, ?)
 
+-- name: put_row
+UPDATE row SET unbounded = ?, spec = ? WHERE id = ?
+
 -- name: add_run
 INSERT INTO run (id, campaign, state, priority) VALUES (?, ?, 'pending', ?)
 
