@@ -1,5 +1,6 @@
 """Generated reference pages are what their generators print."""
 
+import inspect
 import re
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+import overnight
 from overnight.api.beginning import Begun
 from overnight.api.rebuilding import Rebuilt
 from overnight.api.ruling import Near
@@ -45,6 +47,22 @@ def test_no_generated_page_is_without_its_generator() -> None:
     ]
     assert orphans == []
     assert "states.md" in GENERATORS
+
+
+def test_the_python_page_names_what_there_is() -> None:
+    """Notebooks had three lines in the README: what `launch` takes could only be read in the source."""
+    page = (REFERENCE / "python.md").read_text(encoding="utf-8")
+    launch = re.search(r"`overnight\.launch\((.*?)\)`", page)
+    assert launch is not None
+    named = [word.split("=")[0] for word in launch[1].replace("*, ", "").split(", ")]
+    assert named == list(inspect.signature(overnight.launch).parameters)
+    rows = dict(re.findall(r"`(\w+)\(([^`]*)\)`", page))
+    for name, method in inspect.getmembers(overnight.Campaign, inspect.isfunction):
+        if name.startswith("_") or name == "reading":
+            continue
+        takes = [f"*{each}" if one.kind is one.VAR_POSITIONAL else each
+                 for each, one in inspect.signature(method).parameters.items() if each != "self"]  # fmt: skip
+        assert re.findall(r"\*?\b[a-z_]+(?==|,|$)", rows[name]) == takes, name
 
 
 DOCUMENTS = [

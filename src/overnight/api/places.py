@@ -58,6 +58,15 @@ class Place(Struct, frozen=True):
         """Something has been launched here; perhaps by another user, who lets nobody look."""
         return os.path.exists(self.database) or closed(self.state_name)
 
+    @property
+    def itself(self) -> str:
+        """The same for every path that leads here: links make one root look like several."""
+        try:
+            found = os.stat(self.database)
+        except OSError:
+            return self.state_name
+        return f"{found.st_dev}:{found.st_ino}"
+
 
 def launch_root(root: "str | Path | None") -> "Path":
     """The root that a launch writes to, absolute; it need not exist."""
@@ -121,7 +130,8 @@ def places_to_look(root: "str | Path | None" = None, silent: "Silent | None" = N
             if root is None and silent.holds(candidate):
                 continue
             place = _place_of(candidate)
-            if place.begun:
+            if place.begun and (itself := place.itself) not in seen:
+                seen.add(itself)
                 yield place
 
 

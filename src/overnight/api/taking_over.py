@@ -39,7 +39,11 @@ def to_take_over(root: str | Path | None) -> "Lease | None":
             return leader
         return leader if not keep.supervised(state) and unfinished(state, leader) else None
     except OSError as problem:
-        raise Unreachable(f"nobody can tell who leads {where}: {problem}", "is its volume mounted?") from problem
+        closed = isinstance(problem, PermissionError)
+        hint = (
+            "it is another user's: ask as that user, or name a root of your own" if closed else "is its volume mounted?"
+        )
+        raise Unreachable(f"nobody can tell who leads {where}: {problem}", hint) from problem
 
 
 def take_over(

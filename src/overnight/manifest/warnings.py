@@ -16,6 +16,7 @@ def warnings_of(manifest: Manifest, runs: Sequence[RunSpec], policy: Policy, dev
         *_out_dir(manifest, policy),
         *_unbounded(runs, policy),
         *_no_gpu(manifest, devices),
+        *_one_word(manifest),
         *_placeholders(manifest, runs),
         *_env(manifest),
     )
@@ -51,6 +52,16 @@ def _no_gpu(manifest: Manifest, devices: int) -> list[str]:
     if devices == 0 and "gpus" in words([command] if isinstance(command, str) else command):
         return ["no GPU is visible here, so {gpus} in the command is 0"]
     return []
+
+
+def _one_word(manifest: Manifest) -> list[str]:
+    """`launch -- "python train.py"`: to the system that is the name of one program."""
+    command = manifest.command
+    if isinstance(command, str) or len(command) != 1 or not re.search(r"\s", command[0].strip()):
+        return []
+    return [
+        "the command is a single argument with blanks in it: leave its quotes out, or let a shell read it: sh -c '…'"
+    ]
 
 
 def _placeholders(manifest: Manifest, runs: Sequence[RunSpec]) -> list[str]:

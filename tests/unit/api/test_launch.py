@@ -10,7 +10,9 @@ from standin import StandIn
 
 import overnight
 from overnight.api import NotFound, Refused, Unreachable, asking, launching, waiting
-from overnight.api.places import find, launch_root
+from overnight.api.places import all_campaigns, find, launch_root
+from overnight.api.reporting import report
+from overnight.api.watchers import place
 from overnight.model import requests as r
 from overnight.model.codec import replace
 from overnight.model.reports import ScoutsReport
@@ -227,6 +229,22 @@ def test_a_campaign_is_found_by_prefix_and_folder_from_anywhere(
     assert overnight.open("bat", root=campaign.root).id == campaign.id
     with pytest.raises(NotFound):
         overnight.open("bat", root=tmp_path / "elsewhere")
+
+
+def test_a_root_with_two_paths_is_one_root(
+    standin: StandIn, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A home reached through a link: each campaign was listed twice, its failures were counted twice, and `supervisor
+    status` asked which of the two roots was meant."""
+    Path("link").symlink_to(root)
+    one = overnight.launch(runs=sweep(), command=COMMAND, name="bat")
+    two = overnight.launch(runs=sweep(), command=COMMAND, name="cow", root="link")
+    assert (one.root, two.root) == (root, root.parent / "link")
+    standin.ends(failing={"a": "code"})
+    monkeypatch.chdir(tmp_path)
+    assert sorted(line.campaign for _, line in all_campaigns()) == sorted([one.id, two.id])
+    assert report().attempts == 1
+    assert place().root in (one.root, two.root)
 
 
 def test_an_ambiguous_prefix_names_the_candidates(standin: StandIn) -> None:

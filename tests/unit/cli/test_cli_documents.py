@@ -67,13 +67,3 @@ def test_every_key_is_on_the_page(launched: StandIn, overnight: Overnight, headi
     (document,) = [json.loads(line) for line in said.out.splitlines()]
     known = documented(heading) | (documented("`classify LOG`") if arguments.startswith("rules test") else set())
     assert set(document) <= known, set(document) - known
-
-
-def test_no_heading_is_of_nothing() -> None:
-    """A section that outlives its command misleads."""
-    headings = re.findall(r"^## (.+)$", PAGE.read_text("utf-8"), re.MULTILINE)
-    from overnight.cli.app import VERBS
-
-    named = {word for heading in headings for word in re.findall(r"`(\w+)", heading)}
-    assert named - {"start", "status", "restart", "stop"} <= set(VERBS)
-    assert set(VERBS) <= named | {"status"}

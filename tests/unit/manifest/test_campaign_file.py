@@ -213,3 +213,5 @@ def test_warnings(launch: Launch) -> None:
     assert launch(RUN).warnings == ()
     assert any("is 0" in words for words in launch(RUN.replace("{x}", "{x} {gpus}")).warnings)
     assert launch(csv="x\n{out_dir}\n", command=["python", "{x}"]).warnings == ()
+    (words,) = launch(command=["python train.py --out {out_dir}"]).warnings
+    assert "a single argument with blanks" in words
