@@ -10,7 +10,12 @@ UNFIT = 4
 
 
 @click.command("doctor")
-@click.option("--notify", "telling", is_flag=True, help="Also send a test notice through every channel.")
+@click.option(
+    "--notify",
+    "telling",
+    is_flag=True,
+    help="Also send a test notice through every channel, and call the ping's address.",
+)
 @common
 def command(root: str | None, as_json: bool, telling: bool) -> int:
     """Look at this host and this root: one line each, with what to do.
@@ -28,10 +33,10 @@ def command(root: str | None, as_json: bool, telling: bool) -> int:
     if telling:
         for tried in doctor.tell_test():
             health = Health.OK if tried.took else Health.BAD
-            words = f"{tried.channel}: {'it took the test notice' if tried.took else tried.words}"
-            checks.append(
-                Check("test", health, words, "" if tried.took else "correct [notify] in your own config.toml")
-            )
+            ping = tried.channel == "ping"
+            took = "its address answers" if ping else "it took the test notice"
+            hint = "" if tried.took else f"correct [{'ping' if ping else 'notify'}] in your own config.toml"
+            checks.append(Check("test", health, f"{tried.channel}: {took if tried.took else tried.words}", hint))
     bad = sum(each.health == Health.BAD for each in checks)
     if as_json:
         speak.say_json(

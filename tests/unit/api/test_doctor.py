@@ -222,5 +222,8 @@ def test_a_test_notice_goes_through_every_channel(
     path.write_text('[notify]\ncommand = "exit 7"\n')
     assert run(["doctor", "--notify", "--root", place.root_name]) == 4
     assert "exit 7" in capsys.readouterr().out
+    path.write_text('[ping]\nurl = "http://127.0.0.1:9/"\n')
+    assert run(["doctor", "--notify", "--root", place.root_name]) == 4
+    assert "ping: not reached" in capsys.readouterr().out, "a dead man's switch with a typing error in it"
     path.unlink()
     assert run(["doctor", "--notify", "--root", place.root_name]) == 2

@@ -92,7 +92,8 @@ def _within(questions: list[tuple[str, Callable[[], object]]], seconds: float) -
 
 
 def tell_test() -> list[Delivery]:
-    """Tell the person something through every channel; what came of each. Raises `Refused` for a bad file."""
+    """Tell the person something through every channel, and call the ping's address; what came of each. Raises
+    `Refused` for a bad file."""
     from overnight.api.errors import Refused, in_words
     from overnight.manifest.own_config import own_config_path, read_own_config
     from overnight.model.codec import replace
@@ -101,10 +102,15 @@ def tell_test() -> list[Delivery]:
     path = own_config_path(os.environ)
     with in_words():
         settings = read_own_config(path)
-    if not settings.notify.configured:
+    if not settings.notify.configured and not settings.ping.url:
         raise Refused("no channel is configured", f"write [notify] with command, webhook or apprise into {path}")
+    notifier = OwnNotifier(lambda: settings)
     wanted = replace(settings.notify, tell=(NoticeKind.NEEDS_YOU.value,))
     words = f"A test from {os.uname().nodename}: this is how you will be told"
     text = NoticeText(f"test/{time.time():.0f}", NoticeKind.NEEDS_YOU.value, "", "overnight: a test", words,
                       "overnight doctor", time.time())  # fmt: skip
-    return list(OwnNotifier(lambda: settings).deliver(wanted, text, ()))
+    found = list(notifier.deliver(wanted, text, ()))
+    if settings.ping.url:
+        words = notifier.ping(settings.ping.url)
+        found.append(Delivery("ping", not words, words))
+    return found
