@@ -143,7 +143,9 @@ def test_a_log_without_end_is_ended(tmp_path: Path) -> None:
         assert len(ground.summary(campaign, "run-1")["attempts"]) == 1
 
 
-@pytest.mark.parametrize("deed", ['rm "$0"', ': > "$0"', 'mv "$0" "$0.1"'])
+@pytest.mark.parametrize(
+    "deed", ['rm "$0"', ': > "$0"', 'mv "$0" "$0.1"', 'mv "$0" "$0.1"; : > "$0"', 'rm "$0"; mkfifo "$0"']
+)
 def test_a_log_that_is_taken_away_ends_nobody(tmp_path: Path, deed: str) -> None:
     """`logrotate`, or a person who wanted space: the run goes on, and its silence proves nothing."""
     with standing(tmp_path / "g") as ground:

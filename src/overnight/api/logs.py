@@ -90,8 +90,10 @@ def _path(campaign: "Campaign", run_id: str, n: int) -> Path | None:
     """The attempt's output."""
     for folder in _folders(campaign, run_id, n):
         path = Path(folder) / "output.log"
-        if path.exists():
+        if path.is_file():
             return path
+        if path.exists():
+            raise NotFound(f"{path} is no regular file any more", "somebody has put something else in its place")
     return None
 
 

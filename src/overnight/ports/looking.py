@@ -22,6 +22,7 @@ class Cursor(Struct, frozen=True):
     out_signature: int = 0  # changes when a file under out_dir grows
     checkpoints: int = 0  # changes when a checkpoint comes or changes; 0: not looked yet
     progress: int = 0  # changes when the progress file does; 0: there is none
+    replaced: bool = False  # another log stands there than the one that the command was given
 
 
 class LookOrder(Struct, frozen=True):

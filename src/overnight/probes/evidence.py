@@ -255,8 +255,12 @@ def _gpus(saver: _Saver, target: AttemptRef) -> None:
         saver.note(f"no driver told of the GPUs in {seconds:.0f} s")
 
 
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def _tail(path: str) -> bytes:
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=_without_waiting) as file:  # a pipe in its place has no tail, and no end
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - TAIL_BYTES))
         lines = file.read(TAIL_BYTES).splitlines(keepends=True)

@@ -9,6 +9,7 @@ looked at under the same ration, whether the log is silent or not: they are an a
 
 import contextlib
 import os
+import stat
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -80,6 +81,9 @@ class FileProbe:
             status = os.stat(path)
         except FileNotFoundError:
             return self._without_log(order)
+        if not stat.S_ISREG(status.st_mode):
+            words = f"{path} is no regular file, and its command writes to the one that was there"
+            return Look(order.ref, order.n, cursor, life=False, problem=words)
         known = self._remembered(order)
         if status.st_size != cursor.offset or status.st_ino != cursor.inode:
             look = self._read(order, known, path)
@@ -88,7 +92,8 @@ class FileProbe:
         look = self._declared(order, known, self._saved(order, known, look))
         if order.gpus:
             look = replace(look, gpus_used=self._gpus(order.gpus))
-        return replace(look, problem=known.no_room) if known.no_room and not look.life else look
+        blind = f"{path} was replaced while its command writes to it" if look.cursor.replaced else known.no_room
+        return replace(look, problem=blind) if blind and not look.life else look
 
     def _without_log(self, order: LookOrder) -> Look:
         if order.cursor.inode:
@@ -156,9 +161,10 @@ class FileProbe:
         try:
             status = os.fstat(fd)
             offset, tail, size = old.offset, old.tail, status.st_size
+            replaced = bool(old.inode) and status.st_ino != old.inode
             if not old.inode:
                 offset = self._begin(known, order.pattern, size)
-            elif status.st_ino != old.inode or size < old.offset:  # replaced or truncated: the same run goes on
+            elif replaced or size < old.offset:  # or truncated: the same run goes on
                 offset, tail = 0, b""
             elif known.offset != old.offset:
                 self._learn(fd, known, old.offset)
@@ -173,7 +179,8 @@ class FileProbe:
             lines += round(skipped * lines / max(1, len(data)))
         known.offset = offset + len(data)
         cursor = replace(
-            old, size=size, inode=status.st_ino, offset=known.offset, tail=tail, lines=old.lines + lines
+            old, size=size, inode=status.st_ino, offset=known.offset, tail=tail, lines=old.lines + lines,
+            replaced=old.replaced or replaced,
         )  # fmt: skip
         return Look(
             order.ref, order.n, cursor, life=True, lines=lines,

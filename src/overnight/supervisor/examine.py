@@ -19,6 +19,7 @@ from overnight.supervisor.rank_logs import rank_logs
 from overnight.supervisor.teardown import hung_teardown
 from overnight.supervisor.watches import marked, said_in
 
+OWN_LIMIT = frozenset({"supervisor-timeout", "signal"})  # rules of a file that grew beyond the run's own limit
 UNNAMED_VOLUME = "a volume that it does not name"
 MOUNT_LATE = "mount.late"  # flag: what was missing may be there in a minute; core.retry gives it one more try
 RULES_UNREADABLE = "rules.unreadable"  # flag: this version does not understand the campaign's own rules
@@ -137,6 +138,8 @@ def _rules(order: ExamineOrder) -> tuple[failures.RuleSet, tuple[str, ...]]:
 def _placed(order: ExamineOrder, found: Classification) -> Classification:
     """What it is about, as only somebody with the disk before him can say it, and without the run's own name."""
     about = found.about
+    if found.name == "disk.full" and not about and found.rule in OWN_LIMIT:
+        return found  # a limit that is the run's own is nobody else's cause
     if found.name == "disk.full":
         quota = about.startswith(failures.QUOTA)
         path = about.removeprefix(failures.QUOTA).strip()

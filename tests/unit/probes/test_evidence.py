@@ -67,6 +67,18 @@ def target(folder: Path, pid: int, start_ticks: int, gpu_ids: tuple[str, ...] = 
     return AttemptRef(RunRef("c", "r"), attempt, str(folder))
 
 
+def test_a_pipe_in_the_place_of_the_log_is_not_waited_for(tmp_path: Path) -> None:
+    """Its last lines were waited for until the ceiling, and the GPU with them."""
+    folder = tmp_path / "1"
+    with subprocess.Popen(["sleep", "60"]) as process:
+        order = target(folder, process.pid, _ticks(process.pid))
+        os.mkfifo(folder / "output.log")
+        began = time.monotonic()
+        assert "processes.json" in evidence.save_evidence(order)
+        assert time.monotonic() - began < evidence.ALL_SECONDS / 2
+        process.kill()
+
+
 def index(folder: Path) -> dict[str, Any]:
     document: dict[str, Any] = json.loads((folder / "evidence" / "evidence.json").read_text())
     return document

@@ -1,6 +1,7 @@
 """Looks: what the probe says of a live attempt's files."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,37 @@ def test_a_removed_log_is_unknown_not_silence(attempt: Attempt) -> None:
     look = attempt.look()
     assert look.problem is not None
     assert "removed" in look.problem
+
+
+def test_a_new_log_in_its_place_proves_no_silence(attempt: Attempt) -> None:
+    """logrotate moved the log away and made a new one: the run went on writing into the old one, and was ended as
+    stalled because the new one did not grow."""
+    attempt.write("iter 100: loss 1\n")
+    attempt.look()
+    attempt.log.rename(attempt.dir / "output.log.1")
+    attempt.write("")
+    assert attempt.look().life
+    for _ in range(2):
+        look = attempt.look()
+        assert look.problem is not None and "replaced" in look.problem
+    attempt.write("iter 200: loss 1\n")  # it opens its log anew, as some do
+    assert attempt.look().problem is None
+    (attempt.out / "grows").write_text("x")
+    attempt.look()
+    (attempt.out / "grows").write_text("xx")
+    assert attempt.look().life
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_log_proves_no_silence(attempt: Attempt, make: Callable[[Path], None]) -> None:
+    """A pipe in the place of the log has no size: a healthy run was ended as stalled."""
+    attempt.write("iter 100: loss 1\n")
+    attempt.look()
+    attempt.log.unlink()
+    make(attempt.log)
+    for _ in range(2):
+        look = attempt.look()
+        assert look.problem is not None and "no regular file" in look.problem
 
 
 def test_a_file_system_that_does_not_answer_is_unknown(attempt: Attempt) -> None:

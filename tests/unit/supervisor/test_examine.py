@@ -87,6 +87,12 @@ def test_an_attempt_without_a_directory_has_a_class(left: Left, record: ExitReco
     assert found.name == ("disk.full" if record.errno else "unknown")
 
 
+def test_a_log_beyond_its_own_limit_is_nobody_elses(left: Left) -> None:
+    """One run's endless warnings held it "until judged", as if two more could have met the same volume."""
+    found = left.examined("x\n", ExitRecord(signal="SIGXFSZ", raw=25))
+    assert (found.name, found.about) == ("disk.full", "")
+
+
 def test_its_own_name_is_not_what_a_run_failed_of(left: Left) -> None:
     """Three runs with one bug, small-s1, base-s1 and large-s1, failed "differently", and scouts never came in."""
     found = left.examined(
