@@ -134,7 +134,7 @@ def _hand_out(events: list[Event], blocks: list[Traceback]) -> list[Event]:
 
 
 def _is_of(event: Event, block: Traceback) -> bool:
-    if block.rank and event.rank != block.rank and (event.rank or block.hooked):
+    if block.rank and event.rank != block.rank and (event.rank or block.labelled):
         return False
     return block.exception_at <= event.offset < max(block.end, block.exception_end)
 

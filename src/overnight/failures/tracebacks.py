@@ -10,6 +10,7 @@ from overnight.failures.source import Source
 
 _WINDOW_BYTES = 64 << 10
 _MESSAGE_LINES = 9
+_LOOK_BYTES = 4000
 _BARE_LINES = 12  # after a header without one frame: the words were quoted, or ranks are mixed beyond repair
 
 _MARGIN_CHARS = 160
@@ -35,10 +36,11 @@ _NOT_EXCEPTION = re.compile(r"^(?:INFO|WARNING|ERROR|DEBUG|CRITICAL|FATAL|File|T
 # A line that is no continuation of an exception's message.
 _NEWS = re.compile(
     r"^(?:srun|slurmstepd|wandb|INFO|WARNING|ERROR|CRITICAL|DEBUG|terminate called|Fatal Python|Killed"
-    r"|\*{5}|-{8}|={8}|\[[EWIF] |Exception (?:in thread|ignored)|Root Cause|mpirun|prterun"
+    r"|\*{5}|-{8}|={8}|\[[EWIF]\d{0,4} |Exception (?:in thread|ignored)|Root Cause|mpirun|prterun"
     r"|Error in sys|[EWI]\d{4} |(?:\[ *\d+\.\d+\] )?(?:NVRM|kernel|amdgpu)\b)"
     r"|^\[?\d{4}[-/]\d\d[-/]\d\d[ T]|^\[rank\d+\]:\[|^\S+:\d+:\d+ \[\d+\] "
 )
+_CALLS = ("Exception raised from ", "frame #")  # of C++, below a message
 _THREADS = re.compile(r"\[[EWIF]\d{0,4} ")  # what torch's own threads log, with their rank before it
 _RULED = re.compile(r"^[*=-]{5,}$")  # some put a line of these above their message
 _BOX = "│╭╰┃┏┗❱┌└"
@@ -82,6 +84,7 @@ class Traceback:
     chained: bool = False  # the next traceback of the log belongs to this failure
     retried: bool = False  # the lines below it say that it was tried again
     hooked: bool = False  # printed by what a rank's process does with an exception that nobody caught
+    labelled: bool = False  # its rank stands before every line of its own
     first_frame: str = ""
     inline: list[str] = field(default_factory=list)  # told within one line (JSON): its exceptions' lines
     events: list[Event] = field(default_factory=list)
@@ -123,6 +126,7 @@ def parse(source: Source, offset: int) -> Traceback:
     if "\\n" in head.text.partition(_HEAD)[2]:
         return _within_one_line(parsed, head.text)
     parsed.hooked = _HOOKED.match(raw) is not None
+    parsed.labelled = parsed.hooked or (bool(rank) and _first_frame_is_of(source, rank, raw[at : at + _LOOK_BYTES]))
     margin = _margin(source, before, raw[at:])
     usual = [
         all(pair) for pair in zip(*(_news(source, line) for line in raw[: at + 500].split(b"\n")[:2]), strict=False)
@@ -138,8 +142,8 @@ def parse(source: Source, offset: int) -> Traceback:
         at = stop + 1
         if line.rank and line.rank != rank:
             continue
-        if parsed.hooked and parsed.exception_at >= 0 and rank and (not line.rank or _THREADS.match(text)):
-            continue  # the rank stands before every line of its own
+        if parsed.labelled and (not line.rank or (parsed.hooked and _THREADS.match(text))):
+            continue
         if margin is not None:
             found = margin.match(text)
             if found is None and before.strip() and parsed.exception_at < 0:
@@ -179,6 +183,8 @@ def parse(source: Source, offset: int) -> Traceback:
             elif framed and text and not _is_frame(text) and len(frames) > 400:
                 break
             continue
+        if text.startswith(_CALLS):
+            continue
         after += 1
         stack = (stack or (_STACK in text and not parsed.message)) and after < _STACK_LINES
         if stack:
@@ -196,12 +202,21 @@ def parse(source: Source, offset: int) -> Traceback:
             break
         if not parsed.message and text.strip() and not _RULED.match(text) and not parsed.chained:
             parsed.message = text.strip()
-        parsed.end = offset + stop
+        if text:
+            parsed.end = offset + stop
     if parsed.exception_at < 0:  # frames of the user's code, told as part of a message
         parsed.exception_at = outer
     parsed.retried = _RETRIED.search(_after(source, parsed.exception_end)) is not None
     parsed.first_frame = next((frame for frame in frames if frame.strip()), "")
     return parsed
+
+
+def _first_frame_is_of(source: Source, rank: str, below: bytes) -> bool:
+    """Whether the first place of the code below a header bears the header's rank: then all its lines do."""
+    lines = (own_words(source, line) for line in below.split(b"\n"))
+    frames = (line.rank for line in lines if line.text.startswith('  File "'))
+    first = next(frames, None)
+    return first == rank or (bool(first) and rank in frames)
 
 
 def _news(source: Source, line: bytes) -> list[bool]:
