@@ -12,6 +12,9 @@ from overnight.model.codec import Struct
 
 FILE = "overnight.toml"
 _SCRIPTS = ("train.py", "main.py", "run.py", "finetune.py", "pretrain.py", "train.sh", "run.sh")
+_OUT = re.compile(
+    r"""["'](--(?:out(?:put)?(?:[-_]?(?:dir|path|folder))?|(?:save|work|results?|exp|log)[-_]?(?:dir|path|folder)))["']"""
+)
 _LOOK_BYTES = 256 * 1024
 _ROWS_LOOKED_AT = 50
 
@@ -93,9 +96,20 @@ def _command(script: Path | None, columns: Sequence[str]) -> list[str]:
         elif column == "config":
             arguments.insert(0, "{config}")
         else:
-            arguments += [f"{column}={{{column}}}"] if equals else [f"--{column.replace('_', '-')}", f"{{{column}}}"]
-    out = ["out_dir={out_dir}"] if equals else ["--out-dir", "{out_dir}"]
+            arguments += [f"{column}={{{column}}}"] if equals else [_option(column, source), f"{{{column}}}"]
+    out = ["out_dir={out_dir}"] if equals else [_out_option(source), "{out_dir}"]
     return [*start, *arguments, *out]
+
+
+def _option(column: str, source: str) -> str:
+    """As the script spells it: argparse takes `--batch_size` and `--batch-size` for two."""
+    return f"--{column}" if f'"--{column}"' in source.replace("'", '"') else f"--{column.replace('_', '-')}"
+
+
+def _out_option(source: str) -> str:
+    """What the script calls the folder of its results."""
+    found = _OUT.search(source)
+    return found.group(1) if found else "--out-dir"
 
 
 def _launcher(script: Path | None) -> tuple[str, ...]:

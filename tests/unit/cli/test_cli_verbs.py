@@ -325,6 +325,19 @@ def test_classify(overnight: Overnight) -> None:
     assert overnight("classify", "x.log", "--signal", "SIGFOO").code == 2
 
 
+def test_init_spells_options_as_the_script_does(overnight: Overnight) -> None:
+    """The file that `init` wrote for a script with `--batch_size` and `--output` failed in each of its rows."""
+    Path("sweep.csv").write_text("run_id,batch_size,weight_decay,lr\na,1,2,3\n")
+    Path("train.py").write_text(
+        "import argparse\np = argparse.ArgumentParser()\np.add_argument('--batch_size')\n"
+        'p.add_argument("--weight-decay")\np.add_argument("--lr")\np.add_argument("--output")\n'
+    )
+    command = json.loads(overnight("init", "--json").out)["command"]
+    assert command[2:] == [
+        "--batch_size", "{batch_size}", "--weight-decay", "{weight_decay}", "--lr", "{lr}", "--output", "{out_dir}",
+    ]  # fmt: skip
+
+
 def test_init_writes_a_file_that_launches(standin: StandIn, overnight: Overnight) -> None:
     """Guards against a template that our own reader refuses, and against overwriting a person's file."""
     Path("train.py").write_text("import argparse\nckpt = 'ckpt.pt'\n")
