@@ -64,7 +64,7 @@ def take_over(
         state = state_dir(where)
         if keep.led_elsewhere(where, state) is not None:
             _refuse_stopped(leader, where, host_gone)
-            _watch(str(where), leader, tell, silent_seconds or SILENT_SECONDS, clock)
+            _watch(str(where), state, leader, tell, silent_seconds or SILENT_SECONDS, clock)
         found = lead(where, state, leader, SystemClock())
         place = place_of(str(where))
         _remember(place)
@@ -94,9 +94,10 @@ def _refuse_stopped(leader: "Lease", root: Path, host_gone: bool) -> None:
 
 
 def _watch(
-    root: str, leader: "Lease", tell: Callable[[str], None], silent_seconds: float, clock: Callable[[], float]
-) -> None:
-    from overnight.artifacts.lease import read_lease
+    root: str, state: Path, leader: "Lease", tell: Callable[[str], None], silent_seconds: float,
+    clock: Callable[[], float],
+) -> None:  # fmt: skip
+    from overnight.artifacts.lease import my_lease, read_lease
 
     if leader.stopped:
         return  # its last word
@@ -108,6 +109,8 @@ def _watch(
             since = clock()
         looked = clock()
         now = read_lease(root)
+        if now is not None and now.same_ground(my_lease(str(state))):
+            raise Refused(f"another command here has just taken {root} over", f"overnight resume {of_root(root)}")
         if now != leader:
             host = leader.host if now is None else now.host
             raise Refused(

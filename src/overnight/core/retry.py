@@ -8,6 +8,7 @@ from overnight.model.classes import ATTEMPT_CEILING, CLASSES, FREE_RETRIES, Retr
 from overnight.model.codec import Struct, replace
 from overnight.model.policy import Backoff, RetryPolicy
 from overnight.model.run import Attempt, Budget, Run
+from overnight.model.slot import UNKNOWN_SLOT
 from overnight.model.time import Moment, elapsed
 
 _ONCE_MORE = {"oom.gpu": "gpu.shared", "data.missing": "mount.late"}  # class: the flag that earns it one more try
@@ -170,7 +171,7 @@ def _again(
     avoid = None
     suspect = rule == RetryRule.ELSEWHERE or name == "node.lost" or (name in ("nccl.error", "disk.io") and given >= 1)
     if suspect:
-        if _elsewhere(campaign, run, attempt.slot.name):
+        if attempt.slot != UNKNOWN_SLOT and _elsewhere(campaign, run, attempt.slot.name):
             avoid = attempt.slot.name
         elif name != "node.lost":
             delay = policy.backoff.max

@@ -9,3 +9,6 @@ class Slot(Struct, frozen=True):
     name: str  # `gpu:0,1` or `cpu:0`
     keys: tuple[str, ...] = ()
     gpu_ids: tuple[str, ...] = ()
+
+
+UNKNOWN_SLOT = Slot("unknown")  # of an attempt of which only some files are left

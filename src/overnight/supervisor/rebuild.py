@@ -23,6 +23,7 @@ from overnight.model.codec import from_json, replace
 from overnight.model.manifest import Manifest, Refusal, RunSpec
 from overnight.model.policy import Policy, RowPolicy
 from overnight.model.run import Attempt, ExitRecord, Run, Slot
+from overnight.model.slot import UNKNOWN_SLOT
 from overnight.model.states import ENDED, RunState
 from overnight.model.time import Moment
 from overnight.ports import Clock, RunRef, Store
@@ -31,7 +32,6 @@ from overnight.supervisor.ledger import Ledger
 log = logging.getLogger(__name__)
 
 BY = "rebuild"
-_UNKNOWN_SLOT = Slot("unknown")
 _COMMIT_EVERY = 2000  # runs
 _ELSEWHERE = "it lived in the state directory of a host that is gone"
 
@@ -174,7 +174,7 @@ class Rebuild:
     def _attempt(self, ref: RunRef, n: int, folder: Path, entry: dict[str, Any], *, last: bool) -> None:
         now, apply = self._clock.now(), self._ledger.apply
         revision = entry.get("revision") or self._ledger.campaigns[ref.campaign].revision
-        slot = Slot(entry["slot"]) if entry.get("slot") else _UNKNOWN_SLOT
+        slot = Slot(entry["slot"]) if entry.get("slot") else UNKNOWN_SLOT
         apply(ref, e.RunPlanned(now, n, slot, revision, entry.get("code")))
         elsewhere = Path(layout.number_file(str(folder.parent.parent), n)).exists() and not folder.is_dir()
         if elsewhere:

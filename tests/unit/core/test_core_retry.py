@@ -316,6 +316,13 @@ def test_a_lost_node_is_avoided_where_there_is_another() -> None:
     assert alone.run.avoid == () and alone.delay == pytest.approx(30.0)
 
 
+def test_a_slot_that_nobody_knows_is_not_avoided() -> None:
+    """After a takeover runs went on "away from unknown", and one GPU fewer was thought to be left."""
+    tale = Tale(gpus=2)
+    tale.fail("node.lost", slot="unknown")
+    assert tale.run.avoid == () and "away from" not in tale.run.words
+
+
 def test_oom_gpu_is_once_when_somebody_else_held_the_memory() -> None:
     """A colleague's notebook held 60 GB: that out-of-memory says nothing about the run."""
     tale = Tale()
