@@ -272,7 +272,7 @@ def _without_root(sources: Sequence[tuple[str | None, Source]], case: _Case, out
     killed = next((event for event in fallbacks if event.rule.name == KILLED), None)
     if killed is not None and telling and killed.file == telling[0].file and killed.order < telling[0].order:
         return _verdict(sources, case, killed)  # they lost him
-    died = _died_before_steps(sources, case) if telling and not told else None
+    died = _died_before_steps(sources, case) if case.consequences() and not told else None
     for event in [died] if died is not None else telling:
         return _verdict(sources, case, event)
     for event in sorted(fallbacks, key=lambda event: (event.rule.cls == "unknown", event.order)):

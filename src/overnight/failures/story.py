@@ -160,7 +160,7 @@ def _of_failure(source: Source, group: list[Traceback], rules: RuleSet) -> list[
     event = _choice(source, telling or whole, rules)
     strength = FATAL
     ignored = any(block.ignored for block in group)
-    uncaught = whole[-1].of_program
+    uncaught = whole[0].of_program or whole[-1].of_program  # the inside of an exception may be told below it
     mild = group[0].mild and not uncaught
     if ignored or (mild and event.rule.cls in _FIRST_OF_CHAIN) or group[-1].retried:
         strength = HINT
