@@ -35,47 +35,38 @@ WARNED = "WARNING: Retrying (Retry(total=%d)) after connection broken by 'ReadTi
 REPLACED = bytes(range(256)) * 256
 
 
-def steps(count: int, first: int = 0) -> Iterator[bytes]:
-    """A trainer's log, in pieces of about 1 MB, at least `count` bytes of it."""
-    size = lines = 0
+def pieces(count: int, lines: int, line: Callable[[int], str]) -> Iterator[bytes]:
+    """At least `count` bytes of a log, in pieces of so many lines."""
+    size = n = 0
     while size < count:
-        piece = "".join(
-            STEP % (n // 60 % 60, n % 60, n % 1000, first + n, n * 7 % 10000, n * 13 % 10000)
-            for n in range(lines, lines + 8000)
-        ).encode()
+        piece = "".join(map(line, range(n, n + lines))).encode()
         yield piece
-        size, lines = size + len(piece), lines + 8000
+        size, n = size + len(piece), n + lines
+
+
+def steps(count: int, first: int = 0) -> Iterator[bytes]:
+    """A trainer's log, in pieces of about 1 MB."""
+    return pieces(
+        count, 8000,
+        lambda n: STEP % (n // 60 % 60, n % 60, n % 1000, first + n, n * 7 % 10000, n * 13 % 10000),
+    )  # fmt: skip
 
 
 def noise(count: int) -> Iterator[bytes]:
     """What other ranks print while they wait."""
-    size = lines = 0
-    while size < count:
-        piece = "".join(
-            NOISE % (n % 8, n // 60 % 60, n % 60, n % 10**6, n % 10**5, n % 8) for n in range(lines, lines + 8000)
-        ).encode()
-        yield piece
-        size, lines = size + len(piece), lines + 8000
+    return pieces(count, 8000, lambda n: NOISE % (n % 8, n // 60 % 60, n % 60, n % 10**6, n % 10**5, n % 8))
 
 
 def bars(count: int) -> Iterator[bytes]:
     """A progress bar without one newline."""
-    size = n = 0
-    while size < count:
-        piece = "".join(BAR % (k // 9000, k, k % 100, k % 1000) for k in range(n, n + 10_000)).encode()
-        yield piece
-        size, n = size + len(piece), n + 10_000
+    return pieces(count, 10_000, lambda n: BAR % (n // 9000, n, n % 100, n % 1000))
 
 
 def hostile(count: int) -> Iterator[bytes]:
     """Every line holds literals of rules, no two are alike, and none decides."""
-    size = n = 0
-    while size < count:
-        piece = "".join(
-            WARNED % (k % 5, k, "".join(chr(97 + (k * p) % 26) for p in (3, 5, 7, 11))) for k in range(n, n + 5000)
-        ).encode()
-        yield piece
-        size, n = size + len(piece), n + 5000
+    return pieces(
+        count, 5000, lambda n: WARNED % (n % 5, n, "".join(chr(97 + (n * p) % 26) for p in (3, 5, 7, 11)))
+    )  # fmt: skip
 
 
 def shapes(unit: int) -> dict[str, Callable[[], Iterable[bytes]]]:

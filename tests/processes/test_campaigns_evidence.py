@@ -84,25 +84,16 @@ def test_the_shells_own_setting_is_respected(ground: Ground) -> None:
     assert (ground.attempt(campaign, run) / "output.log").read_text() == "/site/error.json /site/logs\n"
 
 
+def _that_fail(name: str, *runs: str) -> str:
+    """A campaign file of scripted runs that end with exit code 1 unless a rule, added behind it, says otherwise."""
+    rows = "".join(f'[[run]]\nrun_id = "{run}"\n' for run in runs)
+    return (
+        f'name = "{name}"\ncommand = ["train"]\nexecutor = "fake"\n{rows}[retry]\nbackoff = {{ first = "100ms" }}\n'
+        "[fake]\nseconds = 0.2\nexit_code = 1\n"
+    )
+
+
 SCHEDULED = """
-name = "batch"
-command = ["train"]
-executor = "fake"
-[[run]]
-run_id = "memory"
-[[run]]
-run_id = "limit"
-[[run]]
-run_id = "gone"
-[[run]]
-run_id = "cancelled"
-[[run]]
-run_id = "taken"
-[retry]
-backoff = { first = "100ms" }
-[fake]
-seconds = 0.2
-exit_code = 1
 [[fake.rule]]
 run = "memory"
 scheduler = "OUT_OF_MEMORY"
@@ -137,7 +128,8 @@ exit_code = 0
 def test_a_batch_systems_word_outranks_the_programs(ground: Ground) -> None:
     """A job over its time limit exited 0 from its signal handler, and was a success; one whose node died was
     `unknown`, and used up its attempts."""
-    campaign = ground.launch(ground.file("c.toml", SCHEDULED), "--wait", "--slots", 5, code=1)
+    file = ground.file("c.toml", _that_fail("batch", "memory", "limit", "gone", "cancelled", "taken") + SCHEDULED)
+    campaign = ground.launch(file, "--wait", "--slots", 5, code=1)
     runs = {run["run_id"]: run for run in ground.status(campaign)["runs"]}
     assert {name: (run["state"], run["class"]) for name, run in runs.items()} == {
         "memory": ("failed", "oom.host"),
@@ -163,18 +155,6 @@ def test_a_batch_systems_word_outranks_the_programs(ground: Ground) -> None:
 
 
 NEIGHBOUR = """
-name = "shared"
-command = ["train"]
-executor = "fake"
-[[run]]
-run_id = "alone"
-[[run]]
-run_id = "beside"
-[retry]
-backoff = { first = "100ms" }
-[fake]
-seconds = 0.2
-exit_code = 1
 output = [[0.1, "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of \
 79.11 GiB. Including non-PyTorch memory, this process has 78.00 GiB memory in use."]]
 [[fake.rule]]
@@ -186,7 +166,8 @@ memory in use. Including non-PyTorch memory, this process has 18.00 GiB memory i
 
 def test_a_gpu_that_somebody_else_fills_is_tried_once_more(ground: Ground) -> None:
     """Whether memory is too small or taken is the difference between never and once."""
-    campaign = ground.launch(ground.file("c.toml", NEIGHBOUR), "--wait", code=1)
+    file = ground.file("c.toml", _that_fail("shared", "alone", "beside") + NEIGHBOUR)
+    campaign = ground.launch(file, "--wait", code=1)
     attempts = {run: ground.summary(campaign, run)["attempts"] for run in ("alone", "beside")}
     assert {run: [a["class"] for a in each] for run, each in attempts.items()} == {
         "alone": ["oom.gpu"], "beside": ["oom.gpu", "oom.gpu"],

@@ -1,6 +1,7 @@
 """A campaign on the real loop, told in short words: rows r0, r1, … and what happens to them."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from overnight.model import requests as r
 from overnight.model.campaign import Campaign
@@ -56,7 +57,10 @@ class Story:
         """Somebody types these, one after the other."""
         for request in requests:
             self.simulation.ask(request)
-            self.until(lambda request=request: self.simulation.store.answer(request.id) is not None)  # type: ignore[misc]
+            self.until(partial(self._answered, request.id))
+
+    def _answered(self, request_id: str) -> bool:
+        return self.simulation.store.answer(request_id) is not None
 
     @property
     def who(self) -> tuple[str, str, str]:

@@ -23,7 +23,9 @@ class CommonNight(Night):
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
         dice = random.Random(seed + 1_000_000)
-        rules = list(self.campaign.policy.fake["rule"])  # type: ignore[call-overload]
+        known = self.campaign.policy.fake["rule"]
+        assert isinstance(known, list)
+        rules = list(known)
         for _ in range(dice.randint(1, 3)):
             code = dice.choice(SHARED if dice.random() < 0.6 else ROOTS)
             tries = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10][: dice.randint(1, 10)]

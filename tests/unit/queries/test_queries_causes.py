@@ -1,5 +1,7 @@
 """What status and why say of causes in common and of scouts: what is wrong, how many, what is typed, what goes on."""
 
+from typing import Any
+
 import pytest
 
 from overnight.model.campaign import Campaign, Cause, Hold, Root
@@ -14,16 +16,16 @@ def at(seconds: float) -> Moment:
     return Moment(1000.0 + seconds, 1_700_000_000.0 + seconds, "boot")
 
 
-def cause(name: str = "auth", about: str = "huggingface.co", **more: object) -> Cause:
-    known = {"runs": ("a", "b", "c"), "size": 7, "held": at(60), **more}
-    return Cause(name, about, "401 Client Error", at(0), **known)  # type: ignore[arg-type]
+def cause(name: str = "auth", about: str = "huggingface.co", **more: Any) -> Cause:
+    known: dict[str, Any] = {"runs": ("a", "b", "c"), "size": 7, "held": at(60), **more}
+    return Cause(name, about, "401 Client Error", at(0), **known)
 
 
-def campaign(*found: Cause, state: CampaignState = CampaignState.HELD, **more: object) -> Campaign:
+def campaign(*found: Cause, state: CampaignState = CampaignState.HELD, **more: Any) -> Campaign:
     keyed = {f"{each.name}:{each.about}": each for each in found}
     return Campaign(
         "bat-1", "bat", "0" * 64, at(0), Policy(resources=Resources(slots=2)), "/", state=state, causes=keyed, **more
-    )  # type: ignore[arg-type]
+    )
 
 
 def test_a_held_cause_says_what_how_many_and_the_one_command() -> None:
