@@ -22,7 +22,8 @@ from overnight.probes import FileProbe, evidence
 HANGS = """
 import socket, subprocess, sys, threading
 def waits_for_a_collective():
-    child = subprocess.Popen(["setsid", "sh", "-c", "echo here; exec sleep 600"], stdout=subprocess.PIPE)
+    words = ["setsid", "sh", "-c", "echo here; read never"]  # no exec behind its word: it stays what it is
+    child = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     child.stdout.readline()
     listener = socket.create_server(("127.0.0.1", 0))
     client = socket.create_connection(listener.getsockname())
@@ -100,7 +101,7 @@ def test_stacks_and_processes_of_the_whole_tree(tmp_path: Path, hanging: Hanging
     document = json.loads((tmp_path / "evidence" / "processes.json").read_text())
     found = {process["pid"]: process for process in document["processes"]}
     assert {pid, child} <= set(found)
-    assert found[child]["cmdline"][0] in ("sh", "sleep")
+    assert found[child]["cmdline"] == ["sh", "-c", "echo here; read never"]
     assert found[pid]["state"] in "SR" and found[pid]["rss_kib"] > 0 and "wchan" in found[pid]
     assert document["whole"] is True and index(tmp_path)["notes"] == []
     tail = (tmp_path / "evidence" / "tail.txt").read_text().splitlines()
