@@ -90,9 +90,9 @@ class Bench(abc.ABC):
     def order(self, run_id: str, doing: Doing, *, slot: Slot | None = None, bound: float | None = None) -> StartOrder:
         """A prepared attempt that nobody has begun."""
         order = StartOrder(
-            ref=RunRef("c", run_id), n=1, attempt_id=f"{self.base.name}.{run_id}.1", run_dir=str(self.base / run_id),
+            ref=RunRef("c", run_id), n=1, attempt_id=f"{self.base}.{run_id}.1", run_dir=str(self.base / run_id),
             out_dir=str(self.base / run_id / "out"), attempt_dir=str(self.base / run_id / "1"), argv=self.argv(doing),
-            cwd=str(self.base), env_set={"OVERNIGHT_ATTEMPT_ID": f"{self.base.name}.{run_id}.1"}, env_unset=(),
+            cwd=str(self.base), env_set={"OVERNIGHT_ATTEMPT_ID": f"{self.base}.{run_id}.1"}, env_unset=(),
             launch_env=None, umask=None, rlimits={}, slot=slot or self.acquire(), bound_seconds=bound, grace=5.0,
             knobs=self.knobs(doing),
         )  # fmt: skip

@@ -141,10 +141,10 @@ def test_a_successor_finishes_the_check(host: Host) -> None:
 
 def test_whoever_comes_next_checks_what_nobody_saw_end(host: Host, tmp_path: Path) -> None:
     """Everything killed at once; the processes of the last run lived on, and the next one was put beside them."""
-    first = host.book()
-    _, locks = host.pass_on(first, "c.left-behind.1")
+    first, attempt_id = host.book(), f"{tmp_path}.1"
+    _, locks = host.pass_on(first, attempt_id)
     first.close()
-    env = os.environ | {"OVERNIGHT_ATTEMPT_ID": "c.left-behind.1"}
+    env = os.environ | {"OVERNIGHT_ATTEMPT_ID": attempt_id}
     with subprocess.Popen([sys.executable, "-c", "input()"], env=env, stdin=subprocess.PIPE) as left:
         for fd in locks:
             os.close(fd)

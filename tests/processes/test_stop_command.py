@@ -69,24 +69,25 @@ def test_a_container_is_stopped_and_its_clients_good_end_is_no_success(
 
 def test_one_that_hangs_is_killed_whole_and_stops_nobody(ground: Ground) -> None:
     """A docker daemon that did not answer, and a stalled run that kept its GPU because of that."""
-    hangs = "echo trying; setsid sleep 601 & env -i sleep 602 & trap '' TERM; sleep 603"
+    sleeps = [f"sleep {seconds}.{os.getpid()}" for seconds in (601, 602, 603, 604)]
+    hangs = "echo trying; setsid {} & env -i {} & trap '' TERM; {}".format(*sleeps)
     words = stalling("sh", "-c", hangs, timeout="700ms")
     began = time.monotonic()
-    campaign = ground.launch(*words, "sh", "-c", "for n in 1 2 3 4 5 6 7 8 9 10; do echo $n; done; sleep 604")
+    campaign = ground.launch(*words, "sh", "-c", f"for n in 1 2 3 4 5 6 7 8 9 10; do echo $n; done; {sleeps[3]}")
     await_that(lambda: ground.counts(campaign) == {"failed": 1})
     assert time.monotonic() - began < 12.0
     before, after = told(ground, campaign, "before"), told(ground, campaign, "after")
     assert before["timed_out"] and after["timed_out"] and before["output"] == "trying\n"
     summary = ground.summary(campaign, "run-1")
     assert summary["flags"] == ["stop.failed"] and summary["failure"]["class"] == "stall.output"
-    for seconds in ("601", "602", "603", "604"):
-        await_that(lambda seconds=seconds: not processes_of(f"sleep\x00{seconds}"))
+    for left in sleeps:
+        await_that(lambda left=left: not processes_of(left.replace(" ", "\0")))
 
 
 def test_a_successor_stops_it_again(ground: Ground, container: tuple[int, Path]) -> None:
     """A supervisor killed in the middle of `docker stop`, and a container that trained on until morning."""
     pid, file = container
-    stop = f"echo x >> tries; [ $(wc -l < tries) = 1 ] && sleep 605; kill $(cat {file})"
+    stop = f"echo x >> tries; [ $(wc -l < tries) = 1 ] && sleep 605.{os.getpid()}; kill $(cat {file})"
     campaign = ground.launch(*stalling("sh", "-c", stop), "sh", "-c", CLIENT, "x", file)
     await_that(lambda: lines(ground.work / "tries") == ["x"])
     term = ground.holder["term"]
@@ -96,7 +97,7 @@ def test_a_successor_stops_it_again(ground: Ground, container: tuple[int, Path])
     assert not alive(pid)
     assert len(lines(ground.work / "tries")) == 3, "cut off, once more, and when the tree was gone"
     assert ground.summary(campaign, "run-1")["failure"]["class"] == "stall.output"
-    await_that(lambda: not processes_of("sleep\x00605"))
+    await_that(lambda: not processes_of(f"sleep\x00605.{os.getpid()}"))
 
 
 def test_work_that_outlives_its_command_is_ended_too(ground: Ground, container: tuple[int, Path]) -> None:
@@ -115,7 +116,7 @@ def test_work_that_outlives_its_command_is_ended_too(ground: Ground, container: 
 
 def carried(tmp_path: Path, *argv: str, seconds: float = 10.0) -> Carried:
     (tmp_path / "env.json").write_text(json.dumps({"argv": ["x"], "cwd": str(tmp_path), "set": {"MINE": "1"}}))
-    return carry_out(str(tmp_path), "before", StopCommand(argv, seconds), "c.r.1")
+    return carry_out(str(tmp_path), "before", StopCommand(argv, seconds), f"{tmp_path}.1")
 
 
 def test_one_that_prints_for_ever_costs_no_memory(tmp_path: Path) -> None:
@@ -130,7 +131,7 @@ def test_one_that_cannot_be_run_is_said(tmp_path: Path) -> None:
     said = carried(tmp_path, "no-such-program")
     assert said.failed and "FileNotFoundError" in said.problem
     (tmp_path / "env.json").unlink()
-    assert carry_out(str(tmp_path), "after", StopCommand(("true",), 1.0), "c.r.1").failed
+    assert carry_out(str(tmp_path), "after", StopCommand(("true",), 1.0), f"{tmp_path}.1").failed
 
 
 def test_what_it_leaves_in_the_background_is_ended(tmp_path: Path) -> None:
@@ -150,7 +151,7 @@ def test_many_are_carried_out_a_few_at_a_time(tmp_path: Path) -> None:
         folder.mkdir()
         (folder / "env.json").write_text(json.dumps({"argv": ["x"], "cwd": str(tmp_path)}))
         stop = StopCommand(("sh", "-c", f"exit {number % 2}"), 10.0)
-        commands.run(str(folder), "before", stop, f"c.{number}.1", over.append)
+        commands.run(str(folder), "before", stop, f"{folder}.1", over.append)
     await_that(lambda: len(over) == 40)
     assert sorted(over) == [False] * 20 + [True] * 20
 
