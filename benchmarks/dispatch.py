@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ground import PATIENCE_SECONDS, SOURCE, cpu_seconds, kept, standing
+from ground import INSTALLED, PATIENCE_SECONDS, SOURCE, cpu_seconds, kept, standing
 from table import Line, Series
 
 SLOTS = 2
@@ -63,7 +63,7 @@ def shim_loop(runs: int) -> float:
     subprocess.run(
         [sys.executable, "-P", "-m", "overnight.keeper", "--state", str(state), "--root", str(root),
          "--supervisor-argv", json.dumps(loop)],
-        env={**os.environ, "PYTHONPATH": str(SOURCE)}, check=True,
+        env={**INSTALLED, "PYTHONPATH": str(SOURCE)}, check=True,
     )  # fmt: skip
     if not (root / str(runs) / "exit").exists():
         raise SystemExit("the shim loop did not run all")

@@ -103,7 +103,7 @@ def _make_run(order: StartOrder) -> None:
         os.makedirs(run, exist_ok=True)
     except FileExistsError:
         pass
-    for folder in (order.out_dir, f"{run}/attempts", os.path.dirname(order.attempt_dir)):
+    for folder in dict.fromkeys((order.out_dir, f"{run}/attempts", os.path.dirname(order.attempt_dir))):
         try:
             os.mkdir(folder)
         except FileExistsError:

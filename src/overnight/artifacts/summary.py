@@ -154,6 +154,14 @@ def readable(document: Mapping[str, object]) -> bytes:
 
 
 def _value(value: object) -> str:
-    if isinstance(value, list) and value and isinstance(value[0], dict):
+    if value is None:  # the encoder is made anew for each value that is not a string: most are one of these
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, list | dict) and not value:
+        return "{}" if isinstance(value, dict) else "[]"
+    if isinstance(value, list) and isinstance(value[0], dict):
         return "[\n" + ",\n".join(f"    {_encode(item)}" for item in value) + "\n  ]"
     return _encode(value)

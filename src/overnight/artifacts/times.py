@@ -1,5 +1,6 @@
 """Times as people and tools read them."""
 
+import functools
 import time
 
 from overnight.model.time import Moment
@@ -11,7 +12,12 @@ def utc(seconds: float) -> str:
     """Unix time as ISO 8601 in UTC with milliseconds: `2026-03-01T02:15:09.250Z`."""
     thousandths = round(min(max(seconds, _YEAR_1), _YEAR_9999) * 1000)  # a file's time can be any number
     whole, rest = divmod(thousandths, 1000)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{rest:03d}Z"
+    return f"{_second(whole)}.{rest:03d}Z"
+
+
+@functools.lru_cache(maxsize=256)  # what ends together names the same few seconds many times
+def _second(whole: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
 
 
 def when(moment: Moment | None) -> str | None:
