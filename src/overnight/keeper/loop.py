@@ -1,5 +1,8 @@
 """The keeper's loop: one poll over signals, socket and timers; nothing in it blocks."""
 
+from __future__ import annotations
+
+import _socket
 import contextlib
 import ctypes
 import errno
@@ -7,29 +10,30 @@ import json
 import os
 import select
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from overnight.keeper.orphans import Orphans
 from overnight.keeper.respawn import Respawn
 from overnight.keeper.watch import BeatWatch
-from overnight.keeper.wire import Received, Wire, quoted
+from overnight.keeper.wire import Wire, quoted
 from overnight.shim import shim
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from overnight.keeper.wire import Received
 
 ENDING_SECONDS = 5.0
 _SIGINFO_BYTES = 128  # of struct signalfd_siginfo, which begins with the signal's number
 _DEFAULT_SIGNALS = frozenset(range(1, signal.NSIG)) - {signal.SIGKILL, signal.SIGSTOP, 32, 33}
 
 
-class Supervisor(NamedTuple):
+class Supervisor:
     """The child that decides, as long as it lives."""
 
-    pid: int
-    start_ticks: int | None
-    began: float
+    def __init__(self, pid: int, start_ticks: int | None, began: float) -> None:
+        self.pid, self.start_ticks, self.began = pid, start_ticks, began
 
 
 class Keeper:
@@ -98,13 +102,17 @@ class Keeper:
         poller.register(self._signals, select.POLLIN)
         if self._wire is not None:
             poller.register(self._wire, select.POLLIN | (select.POLLOUT if self._wire.waiting else 0))
-        times = (self._start_at, self._look_at, self._give_up_at, self._orphans.due())
-        until = min(each for each in times if each is not None)
+        until = self._look_at
+        for each in (self._start_at, self._give_up_at, self._orphans.due()):
+            if each is not None and each < until:
+                until = each
         poller.poll(max(0.0, until - time.monotonic()) * 1000 + 1)
-        with contextlib.suppress(BlockingIOError):
+        try:
             taken = os.read(self._signals, 16 * _SIGINFO_BYTES)
-            if signal.SIGTERM in taken[::_SIGINFO_BYTES]:
-                self._ending = True
+        except BlockingIOError:
+            return
+        if signal.SIGTERM in taken[::_SIGINFO_BYTES]:
+            self._ending = True
 
     def _keep_time(self, now: float) -> None:
         if self._ending:
@@ -119,7 +127,9 @@ class Keeper:
         if now >= self._look_at:
             self._look_at = now + self._watch.every
             self._look(now)
-        self._orphans.tick(now, self._known())
+        due = self._orphans.due()
+        if due is not None and now >= due:
+            self._orphans.tick(now, self._known())
 
     def _look(self, now: float) -> None:
         supervisor = self._supervisor
@@ -136,7 +146,7 @@ class Keeper:
             self._done = True
             return
         try:
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         except OSError as error:  # no descriptor left on this host
             self._not_started(error, now)
             return
@@ -145,7 +155,7 @@ class Keeper:
             argv.append("--watch-only")
         if self._respawn.contended:
             argv.append("--contended")
-        theirs.set_inheritable(True)
+        os.set_inheritable(theirs.fileno(), True)
         try:
             pid = os.posix_spawn(argv[0], argv, os.environ, setpgroup=0, setsigmask=(), setsigdef=_DEFAULT_SIGNALS)
         except OSError as error:

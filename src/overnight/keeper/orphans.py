@@ -28,10 +28,10 @@ class Orphans:
 
         Returns the pids of those that were not being ended already.
         """
-        taken = [child for child in children if child[:2] not in self._deadlines and not child.dead]
-        for pid, start_ticks, _ in taken:
-            self._deadlines[pid, start_ticks] = now + self._grace
-            send(pid, start_ticks, signal.SIGTERM)
+        taken = [child for child in children if child.key not in self._deadlines and not child.dead]
+        for child in taken:
+            self._deadlines[child.key] = now + self._grace
+            send(*child.key, signal.SIGTERM)
         if taken:
             self._next, self._pause = min(self._next, now + self._every), self._every
         return [child.pid for child in taken]
@@ -44,7 +44,7 @@ class Orphans:
         """Follow the trees: what their dead left falls to us, what outstayed its time is killed."""
         if not self._deadlines or now < self._next:
             return
-        children = {child[:2]: child for child in self.unknown(known)}
+        children = {child.key: child for child in self.unknown(known)}
         last = max(self._deadlines.values())
         self._deadlines = {key: when for key, when in self._deadlines.items() if key in children}
         fallen = children.keys() - self._deadlines.keys()
@@ -74,4 +74,4 @@ class Orphans:
                     send(each.pid, each.start_ticks, signal.SIGKILL)
 
     def __contains__(self, child: Descendant) -> bool:
-        return child[:2] in self._deadlines
+        return child.key in self._deadlines

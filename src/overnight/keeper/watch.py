@@ -1,10 +1,15 @@
 """Is the supervisor still turning? It writes a counter each turn; one that stands still is replaced."""
 
+from __future__ import annotations
+
 import json
 import os
-from typing import Any
 
 from overnight.shim.shim import host_identity
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class BeatWatch:

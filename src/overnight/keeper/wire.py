@@ -1,22 +1,29 @@
 """The socket between keeper and supervisor: JSON datagrams, descriptors beside them. Never blocks.
 
 After each fork every page that the keeper writes to must be copied, a microsecond each: the calls here are the
-plainest there are, and a message of the keeper's own is put together without an encoder.
+plainest there are, and a message of the keeper's own is put together without an encoder. `socket` and `typing` would be
+a sixth of the heap that each fork copies the map of: this is what `socket` is made of.
 """
 
+from __future__ import annotations
+
+import _socket
 import array
-import contextlib
 import errno
 import json
 import os
-import socket
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Received = tuple[dict[str, Any], list[int], bool]
 
 MESSAGE_BYTES = 65_536
 DESCRIPTORS = 64
-_ROOM = socket.CMSG_SPACE(DESCRIPTORS * 4)
+_ROOM = _socket.CMSG_SPACE(DESCRIPTORS * 4)
 _decode = json.JSONDecoder().raw_decode
 quoted = json.encoder.encode_basestring_ascii
 _TURN = 32  # messages taken before the caller looks at anything else
@@ -24,18 +31,10 @@ _TURN = 32  # messages taken before the caller looks at anything else
 _LATER = {errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS}
 
 
-class Received(NamedTuple):
-    """One message; whoever takes it owns its descriptors. `whole` is false if some could not be received."""
-
-    message: dict[str, Any]
-    descriptors: list[int]
-    whole: bool
-
-
 class Wire:
     """One end of a SEQPACKET pair. What cannot be sent at once waits here, in order."""
 
-    def __init__(self, end: socket.socket) -> None:
+    def __init__(self, end: _socket.socket) -> None:
         end.setblocking(False)
         self._socket = end
         self._queue: deque[tuple[bytes, int | None]] = deque()
@@ -50,10 +49,11 @@ class Wire:
         return bool(self._queue)
 
     def receive(self) -> Iterator[Received]:
-        """What has come, some tens of messages at most. Sets `closed` when the other end is gone."""
+        """What has come, some tens of messages at most, each with its descriptors, which are the caller's to close, and
+        whether all of them could be received. Sets `closed` when the other end is gone."""
         for _ in range(_TURN):
             try:
-                data, beside, flags, _ = self._socket.recvmsg(MESSAGE_BYTES, _ROOM, socket.MSG_CMSG_CLOEXEC)
+                data, beside, flags, _ = self._socket.recvmsg(MESSAGE_BYTES, _ROOM, _socket.MSG_CMSG_CLOEXEC)
             except BlockingIOError:
                 return
             except OSError:
@@ -63,7 +63,7 @@ class Wire:
                 return
             descriptors: list[int] = []
             for level, kind, value in beside:
-                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
                     received = array.array("i")
                     received.frombytes(value[: len(value) // 4 * 4])
                     descriptors += received
@@ -71,8 +71,8 @@ class Wire:
                 message = _decode(data.decode())[0]
             except ValueError:
                 message = None
-            whole = not flags & (socket.MSG_CTRUNC | socket.MSG_TRUNC)
-            yield Received(message if isinstance(message, dict) else {}, descriptors, whole)
+            whole = not flags & (_socket.MSG_CTRUNC | _socket.MSG_TRUNC)
+            yield (message if isinstance(message, dict) else {}), descriptors, whole
 
     def send(self, message: str, descriptor: int | None = None) -> None:
         """Send JSON, or keep it until the other side has room. The descriptor is closed once it is sent."""
@@ -84,7 +84,7 @@ class Wire:
         while self._queue and not self.closed:
             data, descriptor = self._queue[0]
             beside = (
-                [] if descriptor is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]
+                [] if descriptor is None else [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", [descriptor]))]
             )
             try:
                 self._socket.sendmsg([data], beside)
@@ -105,5 +105,7 @@ class Wire:
     def _drop(self) -> None:
         descriptor = self._queue.popleft()[1]
         if descriptor is not None:
-            with contextlib.suppress(OSError):
+            try:
                 os.close(descriptor)
+            except OSError:
+                pass

@@ -7,9 +7,13 @@ nothing else is installed. What it reads and writes is specified in docs/referen
 All signals but faults stay blocked in it from its first moment and are taken by `sigtimedwait`: nothing can end
 it half-way through a file, and a stop request that comes before the command runs is not lost.
 
-What a forked child costs is pages touched for the first time, some microseconds each: the way to the command uses
-bare descriptors and the plainest calls instead of Python's comfortable ones.
+What a forked child costs is pages: those that the keeper has, which are mapped and unmapped with each, and those that
+it touches for the first time, a microsecond or two each, one for about every function, constant or class that it
+meets. So the way to the command and to its record uses bare descriptors and the plainest calls instead of Python's
+comfortable ones, and `typing` is imported for the type checker alone.
 """
+
+from __future__ import annotations
 
 import contextlib
 import ctypes
@@ -23,7 +27,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, cast
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 RAN, TAKEN, NEVER_BEGAN, UNRECORDED = 0, 3, 4, 5  # what `run_attempt` returns
 
@@ -87,13 +94,13 @@ def _rest(fd: int) -> bytes:
 # --- who a process is --------------------------------------------------------------------------------------
 
 
-class Stat(NamedTuple):
+class Stat:
     """What /proc/PID/stat says: state letter, parent, session, start time in clock ticks since boot."""
 
-    state: str
-    parent: int
-    session: int
-    start_ticks: int
+    __slots__ = ("parent", "session", "start_ticks", "state")
+
+    def __init__(self, state: str, parent: int, session: int, start_ticks: int) -> None:
+        self.state, self.parent, self.session, self.start_ticks = state, parent, session, start_ticks
 
     @property
     def dead(self) -> bool:
@@ -154,12 +161,18 @@ def warm_up() -> None:
     _decode("{}")
 
 
-class Descendant(NamedTuple):
+class Descendant:
     """One process below another, at the moment it was seen."""
 
-    pid: int
-    start_ticks: int
-    dead: bool
+    __slots__ = ("dead", "pid", "start_ticks")
+
+    def __init__(self, pid: int, start_ticks: int, dead: bool) -> None:
+        self.pid, self.start_ticks, self.dead = pid, start_ticks, dead
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """The process, and no later one of its number."""
+        return self.pid, self.start_ticks
 
 
 @functools.cache
@@ -234,7 +247,7 @@ def _is_python(pid: int) -> bool:
         return False
 
 
-def become_subreaper(name: "ctypes.Array[ctypes.c_char]") -> None:
+def become_subreaper(name: ctypes.Array[ctypes.c_char]) -> None:
     """Processes below that lose their parent fall to the caller, which is called `name` (15 bytes) from now on.
 
     Raises OSError where the kernel refuses.
@@ -272,8 +285,10 @@ def claim(attempt_dir: str, by: str) -> bool:
         raise
     finally:
         os.close(fd)
-        with contextlib.suppress(OSError):
+        try:
             os.unlink(temporary)
+        except OSError:
+            pass
     return True
 
 
@@ -316,7 +331,9 @@ def _environment(spec: dict[str, Any]) -> dict[bytes, bytes]:
     if source is None:
         environment = dict(os.environb)
     else:
-        environment = {_bytes(name): _bytes(value) for name, value in _json(_read(source)).items()}
+        environment = {}
+        for name, value in _json(_read(source)).items():
+            environment[_bytes(name)] = _bytes(value)
     for name in spec.get("unset") or ():
         environment.pop(_bytes(name), None)
     for name, value in (spec.get("set") or {}).items():
@@ -404,21 +421,16 @@ def _fork_exec(
     return pid
 
 
-@contextlib.contextmanager
-def _fair_game() -> Iterator[None]:
-    """What is started inside is what the kernel takes first when memory runs out: the command, not its shim, whose
+def _fair_game() -> int | None:
+    """What is started from now on is what the kernel takes first when memory runs out: the command, not its shim, whose
     record would be lost, nor who watches. Raising needs no privilege, nor does going back to where one was; where
-    the kernel says no, all stay equal."""
-    before = None
-    with contextlib.suppress(OSError, ValueError):
+    the kernel says no, all stay equal. Returns what to go back to."""
+    try:
         before = int(_read_proc(_OOM_FILE))
         _write_oom(min(before + OOM_RAISE, OOM_MOST))
-    try:
-        yield
-    finally:
-        if before is not None:
-            with contextlib.suppress(OSError):
-                _write_oom(before)
+    except (OSError, ValueError):
+        return None
+    return before
 
 
 def _write_oom(score: int) -> None:
@@ -429,6 +441,13 @@ def _write_oom(score: int) -> None:
         os.close(file)
 
 
+def _settle_oom(before: int) -> None:
+    try:
+        _write_oom(before)
+    except OSError:
+        pass
+
+
 def _spawn(spec: dict[str, Any], environment: dict[bytes, bytes], log: int) -> int:
     """Start the command; its pid. Raises OSError (exec) and ValueError (a NUL, an impossible name)."""
     argv = [_bytes(word) for word in spec["argv"]]
@@ -436,31 +455,38 @@ def _spawn(spec: dict[str, Any], environment: dict[bytes, bytes], log: int) -> i
     apart = _limits(spec.get("rlimits") or {})
     if spec.get("umask") is not None:
         os.umask(spec["umask"])
-
-    def start(path: bytes, argv: list[bytes]) -> int:
-        if apart:
-            return _fork_exec(path, argv, environment, log, apart)
-        # Its own process group, so that a script's `kill 0` does not reach the shim; the shim's session, so
-        # that it never gets a terminal.
-        return os.posix_spawn(
-            path,
-            argv,
-            environment,
-            file_actions=[(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)],
-            setpgroup=0,
-            setsigmask=(),
-            setsigdef=_SIGNALS,
-        )
-
     try:
-        return start(path, argv)
+        return _start(path, argv, environment, log, apart)
     except OSError as error:
         if error.errno != errno.ENOEXEC:
             raise
         with open(path, "rb") as file:
             if b"\0" in file.read(128):
                 raise  # a program for another machine
-        return start(b"/bin/sh", [b"/bin/sh", path, *argv[1:]])  # no `#!`: what every shell does
+        # No `#!`: what every shell does.
+        return _start(b"/bin/sh", [b"/bin/sh", path, *argv[1:]], environment, log, apart)
+
+
+def _start(
+    path: bytes,
+    argv: list[bytes],
+    environment: dict[bytes, bytes],
+    log: int,
+    apart: list[tuple[int, tuple[int, int]]],
+) -> int:
+    if apart:
+        return _fork_exec(path, argv, environment, log, apart)
+    # Its own process group, so that a script's `kill 0` does not reach the shim; the shim's session, so
+    # that it never gets a terminal.
+    return os.posix_spawn(
+        path,
+        argv,
+        environment,
+        file_actions=[(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)],
+        setpgroup=0,
+        setsigmask=(),
+        setsigdef=_SIGNALS,
+    )
 
 
 # --- one attempt -------------------------------------------------------------------------------------------
@@ -495,13 +521,15 @@ class _Attempt:
 
     def read_bound(self) -> None:
         """Take the bound as it is now; one that cannot be read leaves the last one in force."""
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+        try:
             found = _json(_read("bound", self.folder))
             seconds = math.inf if found["seconds"] is None else float(found["seconds"])
             grace = float(found.get("grace", DEFAULT_GRACE_SECONDS))
             margin = float(found.get("margin", DEFAULT_MARGIN_SECONDS))
-            if not any(map(math.isnan, (seconds, grace, margin))):
-                self.bound = (seconds, grace, margin)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return
+        if seconds == seconds and grace == grace and margin == margin:  # not-a-number is unlike itself
+            self.bound = (seconds, grace, margin)
 
     @property
     def grace(self) -> float:
@@ -686,8 +714,10 @@ def run_attempt(attempt_dir: str, keep_fds: Sequence[int] = ()) -> int:
         os.set_inheritable(fd, False)
     try:
         folder = os.open(attempt_dir, os.O_RDONLY | os.O_DIRECTORY)
-        with contextlib.suppress(PermissionError):  # run by path, it may be a leader already
+        try:
             os.setsid()
+        except PermissionError:  # run by path, it may be a leader already
+            pass
         become_subreaper(_NAME)
         spec, fault = _read_spec(folder)
         if not claim(attempt_dir, "shim"):
@@ -717,9 +747,9 @@ def _say(words: str) -> None:
 
 def _read_spec(folder: int) -> tuple[dict[str, Any], _StartError | None]:
     try:
-        spec = _json(_read("env.json", folder))
+        spec: dict[str, Any] = _json(_read("env.json", folder))
         spec["argv"][0], spec["cwd"]  # what nothing can be run without
-        return cast("dict[str, Any]", spec), None
+        return spec, None
     except OSError as error:
         return {}, _StartError("env", error.errno, f"env.json: {error.strerror}")
     except (ValueError, TypeError, LookupError) as error:
@@ -739,8 +769,12 @@ def _begin(attempt: _Attempt, spec: dict[str, Any]) -> None:
         os.chdir(_bytes(spec["cwd"]))
         what, subject = "exec", str(spec["argv"][0])
         attempt.started = time.monotonic()
-        with _fair_game():
+        before = _fair_game()
+        try:
             attempt.pid = _spawn(spec, environment, log)
+        finally:
+            if before is not None:
+                _settle_oom(before)
         os.close(log)
     except OSError as error:
         raise _StartError(what, error.errno, f"{subject}: {error.strerror}") from error
