@@ -63,7 +63,7 @@ def shim_loop(runs: int) -> float:
     subprocess.run(
         [sys.executable, "-P", "-m", "overnight.keeper", "--state", str(state), "--root", str(root),
          "--supervisor-argv", json.dumps(loop)],
-        env={**INSTALLED, "PYTHONPATH": str(SOURCE)}, check=True,
+        env={**INSTALLED, "PYTHONPATH": str(SOURCE), "LD_BIND_NOW": "1"}, check=True,
     )  # fmt: skip
     if not (root / str(runs) / "exit").exists():
         raise SystemExit("the shim loop did not run all")

@@ -37,6 +37,7 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write("error: a state and a root are wanted\nhint: " + (__doc__ or "") + "\n")
         return 2
     state, root = os.path.abspath(options["--state"]), os.path.abspath(options["--root"])
+    os.environ.pop("LD_BIND_NOW", None)  # it was said to us alone
     # The working directory will be `/`: what was relative to the caller's must still be found.
     if path := os.environ.get("PYTHONPATH"):
         os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, path.split(os.pathsep)))
