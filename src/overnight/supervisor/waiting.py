@@ -4,7 +4,7 @@ What our own workers have done shares a turn, and its one commit, with the next 
 runs a few milliseconds each, that makes one transaction a run instead of four.
 """
 
-import selectors
+import select
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -33,19 +33,19 @@ class Waiting:
         self._inbox = inbox
         self._workers = workers
         self._clock = clock
-        self._urgent, self._all = selectors.DefaultSelector(), selectors.DefaultSelector()
+        self._urgent, self._all = select.epoll(), select.epoll()
         for fd in (executor.fileno(), inbox, workers):
             if fd is not None:
-                self._all.register(fd, selectors.EVENT_READ)
+                self._all.register(fd, select.EPOLLIN)
                 if fd != workers:
-                    self._urgent.register(fd, selectors.EVENT_READ)
+                    self._urgent.register(fd, select.EPOLLIN)
 
     def wait(self, seconds: float) -> bool:
         """Return when a turn is worth its cost, at most after `seconds`. True: the inbox has been poked."""
         until = self._clock() + seconds
         on = self._all
         while True:
-            ready = {key.fd for key, _ in on.select(self._left(until))}
+            ready = [fd for fd, _ in on.poll(self._left(until))]
             if self._inbox in ready:
                 return True
             if self._executor.pump() or self._clock() >= until:
@@ -58,6 +58,6 @@ class Waiting:
         return max(0.0, (until if due is None else min(until, due)) - self._clock())
 
     def close(self) -> None:
-        """Let go of the selectors."""
+        """Let go of the descriptors."""
         self._urgent.close()
         self._all.close()
