@@ -1,6 +1,5 @@
 """When a supervisor that ended is started again. Reads no clock: the caller says what time it is."""
 
-import math
 import os
 import signal
 from collections import deque
@@ -65,4 +64,4 @@ class Respawn:
         if self._in_a_row <= self._at_once:
             return soonest
         doublings = min(self._in_a_row - self._at_once - 1, 32)
-        return max(soonest, min(math.ldexp(self._first, doublings), self._longest))
+        return max(soonest, min(self._first * 2.0**doublings, self._longest))

@@ -1,17 +1,18 @@
 """The socket between keeper and supervisor: JSON datagrams, descriptors beside them. Never blocks.
 
 After each fork every page that the keeper writes to must be copied, a microsecond each: the calls here are the
-plainest there are, and a message of the keeper's own is put together without an encoder. `socket` and `typing` would be
-a sixth of the heap that each fork copies the map of: this is what `socket` is made of.
+plainest there are, and a message of the keeper's own is put together without an encoder. Each fork copies the map of
+the heap, of which `socket` and `typing` would be a sixth (this is what `socket` is made of), and of each extension
+module: 9 microseconds for one that is there beside those that nothing can be done without.
 """
 
 from __future__ import annotations
 
 import _socket
-import array
 import errno
 import json
 import os
+import struct
 from collections import deque
 from collections.abc import Iterator
 
@@ -64,9 +65,7 @@ class Wire:
             descriptors: list[int] = []
             for level, kind, value in beside:
                 if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-                    received = array.array("i")
-                    received.frombytes(value[: len(value) // 4 * 4])
-                    descriptors += received
+                    descriptors += struct.unpack_from(f"{len(value) // 4}i", value)
             try:
                 message = _decode(data.decode())[0]
             except ValueError:
@@ -84,7 +83,7 @@ class Wire:
         while self._queue and not self.closed:
             data, descriptor = self._queue[0]
             beside = (
-                [] if descriptor is None else [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", [descriptor]))]
+                [] if descriptor is None else [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", descriptor))]
             )
             try:
                 self._socket.sendmsg([data], beside)

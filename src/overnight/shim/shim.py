@@ -20,7 +20,6 @@ import ctypes
 import errno
 import functools
 import json
-import math
 import os
 import resource
 import signal
@@ -39,6 +38,7 @@ DEFAULT_GRACE_SECONDS = 30.0
 DEFAULT_MARGIN_SECONDS = 600.0
 DEFAULT_BOUND_SECONDS = 86_400.0  # a bound that was never readable is no licence to run for ever
 BOUND_READ_SECONDS = 60.0
+_UNBOUNDED = float("inf")
 LEFTOVER_GRACE_SECONDS = 5.0
 STACKS_SECONDS = 1.0
 GAP_SECONDS = 5.0
@@ -523,7 +523,7 @@ class _Attempt:
         """Take the bound as it is now; one that cannot be read leaves the last one in force."""
         try:
             found = _json(_read("bound", self.folder))
-            seconds = math.inf if found["seconds"] is None else float(found["seconds"])
+            seconds = _UNBOUNDED if found["seconds"] is None else float(found["seconds"])
             grace = float(found.get("grace", DEFAULT_GRACE_SECONDS))
             margin = float(found.get("margin", DEFAULT_MARGIN_SECONDS))
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
