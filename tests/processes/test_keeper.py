@@ -56,8 +56,7 @@ def test_a_slot_is_busy_as_long_as_its_attempt(tmp_path: Path, make: Make) -> No
     pidfd = here.pidfds[forked["pid"]]
     assert shim.process_start_ticks(forked["pid"]) == forked["start_ticks"]
     (folder / "go").touch()
-    ended = here.message("shim_ended", folder)
-    assert (ended["pid"], ended["status"], ended["orphans"]) == (forked["pid"], 0, [])
+    here.ended(folder)
     assert not held(tmp_path / "slot")
     with pytest.raises(ProcessLookupError):
         signal.pidfd_send_signal(pidfd, 0)
@@ -145,7 +144,8 @@ def test_a_word_it_does_not_know_ends_nothing(tmp_path: Path, make: Make, data: 
     here.wire.send(data)
     folder = prepare(tmp_path / "1", ["true"])
     here.start(folder)
-    assert here.message("shim_ended", folder)["status"] == 0
+    here.ended(folder)
+    assert exit_record(folder)["code"] == 0
     assert "means nothing here" in here.log()
 
 
@@ -196,7 +196,7 @@ def test_shims_keep_their_limit_of_descriptors(tmp_path: Path, make: Make) -> No
     here = make()
     folder = prepare(tmp_path / "1", ["sh", "-c", "ulimit -n"])
     here.start(folder)
-    here.message("shim_ended", folder)
+    here.ended(folder)
     expected = os.popen("ulimit -n").read()
     assert (folder / "output.log").read_text() == expected
 
@@ -233,6 +233,6 @@ def test_a_keeper_without_reader_drops_what_it_has_to_say(tmp_path: Path, make: 
     here.answer_the_door()
     folder = prepare(tmp_path / "1", ["true"])
     here.start(folder)
-    here.message("shim_ended", folder)
+    here.ended(folder)
     # Ends are news to whoever has adopted the run; that somebody else's start succeeded is not.
     assert [each["dir"] for each in here.arrived if each["op"] == "forked"] == [str(folder)]

@@ -256,7 +256,7 @@ class Keeper:
         return known | {self._supervisor.pid} if self._supervisor is not None else known
 
     def _reap(self) -> None:
-        ended: list[tuple[int, str, int]] = []
+        killed: list[tuple[int, str, int]] = []
         supervisor_status: int | None = None
         while True:
             try:
@@ -266,24 +266,24 @@ class Keeper:
             if pid == 0:
                 break
             if pid in self._shims:
-                ended.append((pid, self._shims.pop(pid), status))
+                folder = self._shims.pop(pid)
+                # One that wrote its record has outlived everything below it, and its pidfd has told its end.
+                if status != shim.RAN:
+                    killed.append((pid, folder, status))
             elif self._supervisor is not None and pid == self._supervisor.pid:
                 supervisor_status = status
             self._left_alone.discard(pid)
-        # A shim that wrote its record has outlived everything below it.
-        killed = [(pid, folder) for pid, folder, status in ended if status != shim.RAN]
         orphans: list[int] = []
         if killed:
             supervisor = set() if self._supervisor is None else {self._supervisor.pid}
             children = self._orphans.unknown(self._left_alone | self._shims.keys() | supervisor)
             orphans = self._orphans.take(children, time.monotonic())
-        for pid, folder, status in ended:
+        for pid, folder, status in killed:
             # Of several killed at once nobody can say whose an orphan was: it is counted against each.
-            left = orphans if (pid, folder) in killed else []
-            if left:
-                say(f"the shim of {folder} (pid {pid}) was killed: {_words(status)}; ending {left}")
-            words = f'"op": "shim_ended", "dir": {quoted(folder)}, "pid": {pid}, "status": {status}, "orphans": {left}'
-            self._tell(f"{{{words}}}")
+            if orphans:
+                say(f"the shim of {folder} (pid {pid}) was killed: {_words(status)}; ending {orphans}")
+            told = f'"op": "shim_ended", "dir": {quoted(folder)}, "pid": {pid}, "status": {status}'
+            self._tell(f'{{{told}, "orphans": {orphans}}}')
         if supervisor_status is not None:
             self._supervisor_ended(supervisor_status)
             self._left_alone |= {

@@ -193,7 +193,8 @@ class FileProbe:
         epochs stays known."""
         if size - READ_BYTES > 0 and 0 < known.offset <= size:
             return known.offset
-        known.scanner = scanner(pattern)
+        if known.offset >= 0:
+            known.scanner = scanner(pattern)
         return 0
 
     def _learn(self, fd: int, known: _Attempt, offset: int) -> None:

@@ -58,6 +58,7 @@ _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EX
 _OOM_FILE = "/proc/self/oom_score_adj"
 _SMALL_BYTES = 16_384
 _decode = json.JSONDecoder().raw_decode  # half the pages of json.loads
+_encode = json.JSONEncoder().encode
 _NAME = ctypes.create_string_buffer(b"overnight-shim")
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
 _prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
@@ -426,7 +427,7 @@ def _fair_game() -> int | None:
     record would be lost, nor who watches. Raising needs no privilege, nor does going back to where one was; where
     the kernel says no, all stay equal. Returns what to go back to."""
     try:
-        before = int(_read_proc(_OOM_FILE))
+        before = int(_read(_OOM_FILE))  # one line, always read whole
         _write_oom(min(before + OOM_RAISE, OOM_MOST))
     except (OSError, ValueError):
         return None
@@ -680,7 +681,7 @@ def _write_exit(folder: int, space: int | None, record: dict[str, Any]) -> bool:
     Where the space could not be reserved, or a copy-on-write file system lends none, a full disk is waited
     for: what the record says would be lost.
     """
-    data = json.dumps(record).encode() + b"\n"
+    data = _encode(record).encode() + b"\n"
     give_up, pause = time.monotonic() + UNRECORDED_SECONDS, 0.1
     while True:
         try:
