@@ -20,7 +20,7 @@ from overnight.model.visible import visible
 if TYPE_CHECKING:
     from overnight.api.campaign import Campaign
     from overnight.model.campaign import StoryEntry
-    from overnight.model.reports import RunReport, StatusReport
+    from overnight.model.reports import Need, RunReport, StatusReport
 
 _EVENTS = 6
 _LEAST_ROWS = 4
@@ -73,15 +73,23 @@ def _picture(
     parts: list[Text | Table] = [_headline(report), _bar(report, width, typical_seconds), _watching(report)]
     if report.words and " ended: " not in report.words and not settled(report):  # else the counts again
         parts.append(_line(report.words, "yellow", width))
-    room = max(_LEAST_ROWS, height - len(parts) - len(events) - 4)
+    needs = [line for need in report.needs[:2] for line in _need(need, width)]
+    room = max(_LEAST_ROWS, height - len(parts) - len(events) - len(needs) - 2)
     runs, total = _live_runs(campaign, report, room)
     parts.append(_table(runs, width))
     if total > len(runs):
         parts.append(_line(f"… and {total - len(runs):,} more", "dim", width))
-    for need in report.needs[:2]:
-        parts.append(_line(f"needs you: {need.what}: {need.command}", "yellow", width))
+    parts += needs
     parts += [_line(event, "dim", width) for event in events]
     return Group(*parts)
+
+
+def _need(need: "Need", width: int) -> list[Text]:
+    """What is to be typed is never cut."""
+    whole = f"needs you: {need.what}: {need.command}"
+    if len(whole) <= width or not need.command:
+        return [_line(whole, "yellow", width)]
+    return [_line(f"needs you: {need.what}", "yellow", width), Text(f"  {visible(need.command)}", "yellow")]
 
 
 def _headline(report: "StatusReport") -> Text:

@@ -15,7 +15,7 @@ from standin import StandIn
 from overnight.cli import live, speak, status
 from overnight.cli.watch import eta
 from overnight.model.codec import replace
-from overnight.model.reports import ProgressReport, RunReport, StatusReport, SupervisorReport
+from overnight.model.reports import Need, ProgressReport, RunReport, StatusReport, SupervisorReport
 
 LONG = "fineweb10B-cvres-mhc-48l-identity-mix-orthostochastic-s"
 GIVE = ((0, 28), (2, 16))
@@ -120,6 +120,15 @@ def test_columns_give_way_in_order() -> None:
     assert line[0].endswith("ostochastic-s1337"[-13:]) and "…" in line[0]
     assert line[2].endswith("…")
     assert [len(cell) for cell in speak.laid_out(rows, 10, GIVE)[0]] == [28, 0, 16]
+
+
+def test_the_command_to_type_is_never_cut() -> None:
+    """`needs you: 96 runs are held: data.missing (/mnt/data/…): overnight res…` at three in the morning."""
+    need = Need("96 runs are held: data.missing (/mnt/data/fineweb10B/val)", "", "overnight resume bat-4k2xq9m1t7")
+    assert [line.plain for line in live._need(need, 200)] == [f"needs you: {need.what}: {need.command}"]
+    first, second = live._need(need, 60)
+    assert first.plain.endswith("…") and len(first.plain) == 60
+    assert second.plain == f"  {need.command}"
 
 
 def test_what_is_left_is_reckoned_from_runs_that_succeeded() -> None:
