@@ -8,6 +8,7 @@ from typing import BinaryIO
 from overnight.failures import elastic, known
 from overnight.failures.about import about
 from overnight.failures.advance import begun_again, ended_well, last_lines, last_survived
+from overnight.failures.lines import says_finished
 from overnight.failures.outcome import Outcome
 from overnight.failures.rules import FATAL, HINT, SAID, RuleSet, load_rules
 from overnight.failures.scan import Event
@@ -44,6 +45,7 @@ KILLED = "killed-word"  # the rule of a shell's word for a process of its own
 _LOG = 1e15  # further than any log is long: the order of events runs through one log after the other
 _END_BYTES = 8192  # of a worker's log, where it tells why it went
 _ENDS_MOST = 8  # of ranks that ended before others' steps, so many are looked at
+_WARNED = re.compile(r"(?i)^\W{0,3}\[?W\d{4}\b|\bwarning\b")
 _CLOSE_BYTES = 20_000  # what is told of one failure stands within this
 
 
@@ -317,10 +319,20 @@ def _looks_healthy(source: Source, case: _Case) -> bool:
         tail = last_lines(source, 0, _NEAR_END_LINES)
         start = source.size - sum(len(line) + 40 for line in tail)
         ends = [event for event in case.roots(SAID) if event.offset >= start]
-    if not ends:
+    if not ends or _hung_up(source, ends):
         return True
     died = any(event.raised for event in ends)
     return ended_well(source, max(event.end for event in ends), died=died)
+
+
+def _hung_up(source: Source, ends: list[Event]) -> bool:
+    """Whether they are but warnings of ranks whose peers left first, all of them when the work was done."""
+    if not all(event.rule.role == "consequence" and _WARNED.search(event.text) for event in ends):
+        return False
+    first = min(event.offset for event in ends)
+    low = max(0, first - _CLOSE_BYTES)
+    before = source.read_at(low, first - low).decode("utf-8", "replace")
+    return any(says_finished(line) for line in before.splitlines()[-_NEAR_END_LINES:])
 
 
 def _low_disk(outcome: Outcome) -> Classification | None:

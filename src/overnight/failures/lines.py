@@ -98,15 +98,20 @@ PROGRESS = re.compile(
     rb")"
 )
 
-_COMPLETED = re.compile(
-    r"(?i)\b(?:training|run|job|evaluation|experiment|pretraining|fine-?tuning|fit|sweep|all)\b.{0,24}"
+_FINISHED = (
+    r"(?i)\b(?:training|run|job|experiment|pretraining|fine-?tuning|fit|sweep|all)\b.{0,24}"
     r"\b(?:complete[d]?|finished|done|succeeded|ended (?:normally|successfully))\b"
+    r"|`Trainer\.fit` stopped: `max_|train_runtime"
+)
+_FINISH = re.compile(_FINISHED)
+_COMPLETED = re.compile(
+    _FINISHED + r"|\bevaluation\b.{0,24}\b(?:complete[d]?|finished|done|succeeded)\b"
     r"|^\W{0,4}(?:all )?(?:done|finished|completed?|success(?:fully)?|bye)\b.{0,40}$"
     r"|\b(?:finished|completed) (?:training|successfully|in \d|all|after|run)"
     r"|successfully (?:completed|finished|ended|saved|uploaded|exited)|\bended successfully"
     r"|(?:saved|saving|wrote|written|uploaded|exported)\b.{0,40}\b(?:checkpoint|model|weights|results|metrics|summary)"
     r"|(?:checkpoint|model|weights|results|metrics|summary)\b.{0,60}\b(?:saved|written|stored|uploaded|exported)"
-    r"|\b(?:written|saved|exported|uploaded) to\b|`Trainer\.fit` stopped: `max_|train_runtime"
+    r"|\b(?:written|saved|exported|uploaded) to\b"
     r"|\bPASSED\b"
     r"|exit(?:ing|ed)? (?:with )?(?:code|status)? ?0\b|reached (?:max|maximum) steps"
     r"|best (?:val|model|metric|acc|score)|final (?:loss|metrics|val|test|eval|acc|score)"
@@ -119,6 +124,11 @@ _TIMED = re.compile(r"(?i)total (?:training )?time")  # some say it also on thei
 def shows_completion(text: str, *, died: bool = False) -> bool:
     """Whether the line is what a program prints when it has done its work; `died`: one with an exception."""
     return _COMPLETED.search(text) is not None or (not died and _TIMED.search(text) is not None)
+
+
+def says_finished(text: str) -> bool:
+    """Whether the line says that the whole of it is over, not only a part."""
+    return _FINISH.search(text) is not None
 
 
 # A program that says this went on.
