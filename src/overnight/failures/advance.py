@@ -2,7 +2,7 @@
 
 import re
 
-from overnight.failures.lines import PROGRESS, shows_completion
+from overnight.failures.lines import PROGRESS, says_finished, shows_completion
 from overnight.failures.margins import own_words
 from overnight.failures.source import Source
 
@@ -87,6 +87,13 @@ def ended_well(source: Source, after: int, *, died: bool) -> bool:
     """Whether the lines after a failure are those of a program that went on and did its work."""
     lines = last_lines(source, after)
     return any(shows_completion(line, died=died) for line in lines) or _goes_on(lines)
+
+
+def finished_before(source: Source, end: int) -> bool:
+    """Whether one of the last lines before an offset says that all of it is over."""
+    low = max(0, end - _BLOCK_BYTES // 16)
+    before = source.read_at(low, end - low).decode("utf-8", "replace")
+    return any(says_finished(line) for line in before.splitlines()[-_END_LINES:])
 
 
 def _goes_on(lines: list[str]) -> bool:

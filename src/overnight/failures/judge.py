@@ -7,8 +7,7 @@ from typing import BinaryIO
 
 from overnight.failures import elastic, known
 from overnight.failures.about import about
-from overnight.failures.advance import begun_again, ended_well, last_lines, last_survived
-from overnight.failures.lines import says_finished
+from overnight.failures.advance import begun_again, ended_well, finished_before, last_lines, last_survived
 from overnight.failures.outcome import Outcome
 from overnight.failures.rules import FATAL, HINT, SAID, RuleSet, load_rules
 from overnight.failures.scan import Event
@@ -327,12 +326,8 @@ def _looks_healthy(source: Source, case: _Case) -> bool:
 
 def _hung_up(source: Source, ends: list[Event]) -> bool:
     """Whether they are but warnings of ranks whose peers left first, all of them when the work was done."""
-    if not all(event.rule.role == "consequence" and _WARNED.search(event.text) for event in ends):
-        return False
-    first = min(event.offset for event in ends)
-    low = max(0, first - _CLOSE_BYTES)
-    before = source.read_at(low, first - low).decode("utf-8", "replace")
-    return any(says_finished(line) for line in before.splitlines()[-_NEAR_END_LINES:])
+    warned = all(event.rule.role == "consequence" and _WARNED.search(event.text) for event in ends)
+    return warned and finished_before(source, min(event.offset for event in ends))
 
 
 def _low_disk(outcome: Outcome) -> Classification | None:

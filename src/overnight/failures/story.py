@@ -23,7 +23,8 @@ _CARRIER = re.compile(
     r"|CalledProcessError|ProcessRaisedException|InstantiationException: Error in call to)\b"
 )
 
-_TAKEN = re.compile(r"(?i)address already in use|EADDRINUSE")  # a port is taken by somebody at any time
+# A port is taken by somebody at any time, and after a restart ranks wait for each other once more.
+_AT_ANY_TIME = re.compile(r"(?i)address already in use|EADDRINUSE|RendezvousTimeoutError")
 
 _CLOSING_BYTES, _CLOSING_LINES = 8192, 12
 _EXCEPTION_LINE = re.compile(r"^(?:[a-z_]\w*\.)*[A-Z]\w*(?:Error|Exception)(?:: .|$)")
@@ -67,7 +68,7 @@ def _in_its_time(source: Source, event: Event, rules: RuleSet) -> Event:
     """Workers that made steps together have met: a store that is lost later was lost with somebody."""
     if event.rule.own or event.rule.cls != "rendezvous" or event.rule.role != "root":
         return event
-    if event.rule.name == REGISTERING or _TAKEN.search(event.text):
+    if event.rule.name == REGISTERING or _AT_ANY_TIME.search(event.text):
         return event
     if was_advancing(source, event.offset):
         event.rule = rules.by_name[LATE_STORE]
