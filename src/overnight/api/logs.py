@@ -1,5 +1,7 @@
 """Where a run's output is, and following it as it grows, across attempts."""
 
+import contextlib
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,7 +61,8 @@ def follow(campaign: "Campaign", run_id: str) -> Iterator[bytes | Log]:
             if n != current:
                 current, offset = n, 0
                 yield Log(run_id, n, path, run.ended)
-            with path.open("rb") as file:
+            with contextlib.suppress(FileNotFoundError), path.open("rb") as file:  # it moves to the root as it ends
+                offset = offset if file.seek(0, os.SEEK_END) >= offset else 0  # shorter: its program began it anew
                 file.seek(offset)
                 while chunk := file.read(_CHUNK):
                     offset += len(chunk)

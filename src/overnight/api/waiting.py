@@ -112,8 +112,11 @@ def line_of(entry: StoryEntry) -> str:
 
 
 def _steady(report: "StatusReport") -> str:
-    """The campaign's sentence without what counts down in it: a line a second for a minute says one thing."""
-    return report.words if report.scouts is None else f"scouts {report.scouts.started}"
+    """The campaign's sentence without what counts in it: a line a second for a minute says one thing, and that a run
+    has ended is told by its own line."""
+    if report.scouts is not None:
+        return f"scouts {report.scouts.started}"
+    return "" if " ended: " in report.words else report.words
 
 
 def wait(campaign: "Campaign", timeout: float | None, tell: Callable[[str], None]) -> "StatusReport":

@@ -222,6 +222,7 @@ def test_wait_ends_with_the_campaign(
     later.join()
     assert said.code == code
     assert "a succeeded" in said.err
+    assert "of 3 runs ended" not in said.err, "each end has its line; the counts of each look are no news"
     assert said.out.startswith(f"{name}  ")
     document = json.loads(overnight("watch", name, "--json").out)
     assert document["counts"].get("failed", 0) == len(failing)
