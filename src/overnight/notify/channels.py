@@ -46,7 +46,10 @@ def channels(settings: NotifySettings, env: Mapping[str, str]) -> list[Channel]:
 
 def deliver(channel: Channel, text: NoticeText) -> Delivery:
     """One try."""
-    outcome = channel.send(text)
+    try:
+        outcome = channel.send(text)
+    except OSError as problem:  # no descriptor, no process left: what another channel took stays taken
+        return Delivery(channel.name, False, f"cannot be tried: {problem.strerror or problem}")
     if outcome.well:
         return Delivery(channel.name, True)
     said = " ".join(outcome.said.split())[:300]

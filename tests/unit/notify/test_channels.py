@@ -143,6 +143,19 @@ def test_only_what_was_asked_for_and_only_who_has_not_been_told() -> None:
         assert len(server.heard) == 1
 
 
+def test_a_channel_that_cannot_even_be_tried_is_no_other_ones_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No descriptor was left for the second of two channels: nobody noted that the first had taken it, and it rang
+    again and again."""
+
+    def refused(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(room, "_call", refused)
+    (first, second) = told(NotifySettings(command=("true",), webhook=("http://127.0.0.1:9/",)))
+    assert first.took and not second.took
+    assert second.words == "cannot be tried: Too many open files"
+
+
 def test_a_ping_is_heard_or_says_why() -> None:
     """A dead man's switch that nobody hears must not look alive."""
     with web(200, 500) as server:
