@@ -121,6 +121,7 @@ def test_a_pod_is_gone_and_another_goes_on(hosts: tuple[Host, Host]) -> None:
     known = [(each.host, each.campaign) for each in known_roots(beta.ground.env)]
     assert known == [("beta", campaign)], "its name is enough here now, from any folder"
     assert final["counts"] == {"succeeded": 3}
+    assert not [words for words in final["did"] if "came up again" in words], "a person typed it"
     summaries = [beta.ground.summary(campaign, f"r{n}") for n in range(3)]
     assert [[a["class"] for a in s["attempts"]] for s in summaries] == [
         ["node.lost", None],

@@ -28,6 +28,7 @@ from overnight.model.states import ENDED, RunState
 from overnight.model.time import Moment
 from overnight.ports import Clock, RunRef, Store
 from overnight.supervisor.ledger import Ledger
+from overnight.supervisor.petitions import ASKED_TO_GO
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +99,7 @@ class Rebuild:
             paused=True, paused_why="rebuilt from its files; `overnight resume` lets it go on",
         )  # fmt: skip
         specs = self._specs(manifest, revisions, path)
+        self._ledger.batch.meta[ASKED_TO_GO] = BY
         self._ledger.batch.manifests[name] = data
         self._ledger.batch.revisions.extend((name, n, document) for n, document in enumerate(documents, start=1))
         self._ledger.add_runs(campaign, specs)

@@ -21,6 +21,7 @@ from overnight.store import ReadStore, SqliteStore
 from overnight.supervisor.ledger import Ledger
 from overnight.supervisor.lock import Lock, Taken
 from overnight.supervisor.orders import Orders
+from overnight.supervisor.petitions import ASKED_TO_GO
 from overnight.supervisor.rebuild import Rebuild, set_aside_database
 from overnight.supervisor.tenure import META
 
@@ -79,7 +80,7 @@ def _taken(root: Path, state: Path, leader: Lease, term: int, clock: Clock, *, c
         ledger = Ledger(store)
         ledger.load()
         lost = _end_the_others(ledger, Orders(root, state), clock, leader)
-        ledger.batch.meta[META] = str(term)
+        ledger.batch.meta |= {META: str(term), ASKED_TO_GO: "a takeover"}
         ledger.settle(clock.now())
         ledger.commit()
         names = tuple(sorted(name for name, campaign in ledger.campaigns.items() if campaign.ended is None))
