@@ -37,11 +37,11 @@ from overnight.supervisor.ground import Ground
 from overnight.supervisor.herald import Herald
 from overnight.supervisor.ledger import Ledger
 from overnight.supervisor.orders import Orders
+from overnight.supervisor.peeks import Peeks
 from overnight.supervisor.petitions import ASKED_TO_GO, LaunchFiles, Petitions
 from overnight.supervisor.planner import Planner
 from overnight.supervisor.scribe import Scribe
 from overnight.supervisor.stepping_down import step_down
-from overnight.supervisor.teardown import Peeks
 from overnight.supervisor.watches import Watches
 from overnight.supervisor.workers import Done, Workers
 

@@ -18,7 +18,8 @@ from overnight.model.states import AttemptState, RunState
 from overnight.model.time import Moment
 from overnight.ports import AttemptRef, Cursor, ExamineOrder, Look, Mark, RunRef
 from overnight.supervisor.orders import Orders
-from overnight.supervisor.teardown import Peeks, hung_teardown
+from overnight.supervisor.peeks import Peeks
+from overnight.supervisor.teardown import hung_teardown
 from overnight.supervisor.watches import Watches
 from overnight.testing.memory import InlineWorkers
 
