@@ -71,7 +71,12 @@ def user_state(env: Mapping[str, str] | None = None) -> str:
         return os.path.join(env["HOME"], ".local", "state", "overnight")
     from platformdirs import user_state_dir as platform_place
 
-    return platform_place("overnight", appauthor=False)
+    try:
+        found = platform_place("overnight", appauthor=False)
+    except RuntimeError:
+        found = ""
+    # A container's bare number for a user has no home at all.
+    return found if os.path.isabs(found) else f"/var/tmp/overnight-{os.getuid()}"
 
 
 def known_roots(env: Mapping[str, str] | None = None) -> list[KnownRoot]:

@@ -23,6 +23,9 @@ _TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 _BYTES = 1 << 20
 
 
+_NO_HOME = Path("/nonexistent/.config/overnight")  # which systems promise never to make
+
+
 def own_config_path(env: Mapping[str, str]) -> Path:
     """$OVERNIGHT_CONFIG, else `config.toml` in the person's configuration directory; it need not exist."""
     named = env.get("OVERNIGHT_CONFIG")
@@ -30,7 +33,12 @@ def own_config_path(env: Mapping[str, str]) -> Path:
         return Path(os.path.abspath(os.path.expanduser(named)))
     from platformdirs import user_config_dir
 
-    return Path(user_config_dir("overnight")) / "config.toml"
+    try:
+        found = Path(user_config_dir("overnight"))
+    except RuntimeError:
+        found = Path()
+    # Who has no home has no configuration. Not one that others might have put where all may write: it names commands.
+    return (found if found.is_absolute() else _NO_HOME) / "config.toml"
 
 
 def read_own_config(path: Path) -> Settings:

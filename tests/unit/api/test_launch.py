@@ -13,6 +13,8 @@ from overnight.api import NotFound, Refused, Unreachable, asking, launching, wai
 from overnight.api.places import all_campaigns, find, launch_root
 from overnight.api.reporting import report
 from overnight.api.watchers import place
+from overnight.artifacts import finding
+from overnight.manifest.own_config import own_config_path
 from overnight.model import requests as r
 from overnight.model.codec import replace
 from overnight.model.reports import ScoutsReport
@@ -270,6 +272,26 @@ def test_a_fault_in_the_own_configuration_is_said_at_launch(
     assert any("notify.comand is not known" in each and "command" in each for each in warnings)
     mine.write_text('[notify]\ncommand = "mail me"\n')
     assert not any("told" in each for each in overnight.launch(runs=sweep(), command=COMMAND, name="fine").warnings)
+
+
+def test_a_user_without_a_home_launches(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container with a bare number for a user each command but `status ID` was an internal error, and a launch
+    answered 4 although its campaign ran."""
+    monkeypatch.delenv("HOME")
+
+    def homeless(*_: object, **__: object) -> str:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr("platformdirs.user_state_dir", homeless)
+    monkeypatch.setattr("platformdirs.user_config_dir", homeless)
+    monkeypatch.setattr("overnight.artifacts.roots.memory", lambda env=None: f"{Path.cwd()}/no/roots.jsonl")
+    assert finding.user_state({}) == f"/var/tmp/overnight-{os.getuid()}"
+    campaign = overnight.launch(runs=sweep(), command=COMMAND)
+    assert not any("nobody may be told" in words for words in campaign.warnings)
+    assert [line.campaign for _, line in all_campaigns()] == [campaign.id]
+    assert str(own_config_path({})).startswith("/nonexistent/")
+    monkeypatch.setattr("platformdirs.user_state_dir", lambda *_, **__: "~/.local/state/overnight")  # older ones
+    assert finding.user_state({}) == f"/var/tmp/overnight-{os.getuid()}"
 
 
 def test_the_root_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -177,26 +177,25 @@ def test_another_users_root_is_named_as_such(
     open_path: Path, overnight: Overnight, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each verb said `internal: PermissionError … please report it` in a colleague's folder."""
-    root = open_path / "overnight-runs"
-    with StandIn(root) as standin:
+    with StandIn(open_path / "overnight-runs") as standin:
         monkeypatch.chdir(open_path)
-        assert overnight("launch", "--name", "bat", "--", "true").code == 0  # also loads what is needed below
-        asked = (
-            ("status",), ("status", "bat"), ("why", "bat"), ("logs", "bat"), ("retry", "bat"), ("cancel", "bat"),
-            ("amend", "bat", "--set", "limits.grace=1s"), ("results", "bat"), ("watch", "bat"),
-            ("launch", "--name", "bat", "--", "true"), ("supervisor", "status"), ("supervisor", "start"),
-            ("supervisor", "stop"),
-        )  # fmt: skip
-        for arguments in asked:
-            overnight(*arguments, "--help")
-        overnight("supervisor", "status")
-        for arguments in asked:
-            with as_a_stranger(standin.state):
-                said = overnight(*arguments)
-            assert said.code == 4, (arguments, said)
-            assert "another user's" in said.err, said.err
-            assert "hint: ask as that user, or name a root of your own" in said.err
-        assert len(standin.requests) == 1
+        assert overnight("launch", "--name", "bat", "--", "true").code == 0
+    asked = (
+        ("status",), ("status", "bat"), ("why", "bat"), ("logs", "bat"), ("retry", "bat"), ("cancel", "bat"),
+        ("amend", "bat", "--set", "limits.grace=1s"), ("results", "bat"), ("watch", "bat"),
+        ("launch", "--name", "bat", "--", "true"), ("supervisor", "status"), ("supervisor", "start"),
+        ("supervisor", "stop"),
+    )  # fmt: skip
+    for arguments in asked:  # a stranger could not load what is not loaded yet
+        overnight(*arguments, "--help")
+    overnight("supervisor", "status")
+    for arguments in asked:
+        with as_a_stranger(standin.state):
+            said = overnight(*arguments)
+        assert said.code == 4, (arguments, said)
+        assert "another user's" in said.err, said.err
+        assert "hint: ask as that user, or name a root of your own" in said.err
+    assert len(standin.requests) == 1
 
 
 def test_root_asks_nothing_of_another_users_supervisor(
