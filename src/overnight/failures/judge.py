@@ -12,7 +12,7 @@ from overnight.failures.outcome import Outcome
 from overnight.failures.rules import FATAL, HINT, SAID, RuleSet, load_rules
 from overnight.failures.scan import Event
 from overnight.failures.source import Source
-from overnight.failures.story import SHELL, gather
+from overnight.failures.story import OWN_MISTAKE, SHELL, gather
 from overnight.model.classes import Classification, Evidence
 from overnight.model.codec import Struct, replace
 from overnight.model.room import LOW_BYTES, LOW_INODES
@@ -34,9 +34,6 @@ _NEAR_END_LINES = 40
 _SAVE_FAILED = "checkpoint-save-failed"  # the rule of a save that failed for no named reason
 GPU_SHARED = "gpu.shared"  # flag: another process was seen holding the memory; core.retry gives it one more try
 _OTHER = re.compile(r"\bProcess \d{1,10} has \d{1,6}(?:\.\d{1,3})? GiB memory in use")
-_OWN_MISTAKE = re.compile(
-    r"(?:\w+\.)*(?:Key|Index|Type|Attribute|Name|UnboundLocal|ZeroDivision|Recursion|NotImplemented)Error\b"
-)
 _ERROR_LEVEL = re.compile(r".{0,80}\b(?:ERROR|CRITICAL|FATAL)\b|[Ee]rror\b")
 # The rules of a launcher's word for a signal that it was sent.
 TOLD_TO_END = ("agent-told-to-end", "slurm-step-told-to-end")
@@ -201,7 +198,7 @@ def _mistake_after(mention: Event, fatal: list[Event]) -> Event | None:
     says so, shortly before."""
     later = (event for event in fatal if event.order > mention.order and event.strength == FATAL)
     ended = min(later, key=_order, default=None)
-    return ended if ended is not None and ended.rule.cls == "code" and _OWN_MISTAKE.match(ended.text) else None
+    return ended if ended is not None and ended.rule.cls == "code" and OWN_MISTAKE.match(ended.text) else None
 
 
 def _who_never_came(waited: Event, fatal: list[Event]) -> Event | None:
@@ -219,7 +216,7 @@ def _went_on(missed: Event, fatal: list[Event]) -> Event:
     """What the program raised, where its script went on after the shell had missed something: unless that may be
     why, as with a module that is not there."""
     raised = [event for event in fatal if event.raised and event.order > missed.order and event.rule.cls != "import"]
-    known = [event for event in raised if event.rule.cls != "code" or _OWN_MISTAKE.match(event.text)]
+    known = [event for event in raised if event.rule.cls != "code" or OWN_MISTAKE.match(event.text)]
     return min(known, key=_order, default=missed)
 
 
@@ -240,7 +237,7 @@ def _better_than_code(code: Event, case: _Case) -> Event:
         and event.order > code.order - _CLOSE_BYTES
         and event.rule.cls not in ("code", "unknown")
     ]
-    if _OWN_MISTAKE.match(code.text):  # what a program survived without a word of error has nothing to do with it
+    if OWN_MISTAKE.match(code.text):  # what a program survived without a word of error has nothing to do with it
         named = [event for event in named if _ERROR_LEVEL.match(event.text)]
     return min(named, key=_order) if named else code
 

@@ -10,7 +10,7 @@ from overnight.failures.source import Source
 _SAMPLE_BYTES = 10 << 10  # from either end
 _FEWEST_LINES = 8
 _SHARE = 0.95
-_CHARS = 90
+_CHARS = 120
 _KINDS = 4  # of what follows; lines of progress share a beginning too, and nothing but digits follows
 _DIGITS = re.compile(r"\d+")
 _BOUNDARY = re.compile(r"[]:|>] ?| ")
@@ -60,7 +60,7 @@ def _found(source: Source) -> re.Pattern[str] | None:
         rests = [shape[len(start) :] for shape in shapes if shape.startswith(start)]
         if not start.strip() or len({rest[:12] for rest in rests}) < _KINDS or _hides_a_rank(start):
             continue
-        if _LEVEL.search(start) and not any(_FRAME.match(rest) for rest in rests):
+        if _LEVEL.search(start) and not any(_FRAME.match(clean(rest.encode()).text) for rest in rests):
             continue  # a level tells something of each line; before a frame it is another program's
         number = r"(\d+)" if start.count("0") == 1 and _tells_apart(start, texts) else r"\d+"
         return re.compile(number.join(map(re.escape, start.rstrip().split("0"))) + "(?: |$)")

@@ -29,6 +29,11 @@ _AT_ANY_TIME = re.compile(r"(?i)address already in use|EADDRINUSE|RendezvousTime
 _CLOSING_BYTES, _CLOSING_LINES = 8192, 12
 _EXCEPTION_LINE = re.compile(r"^(?:[a-z_]\w*\.)*[A-Z]\w*(?:Error|Exception)(?:: .|$)")
 
+# What nobody but the program itself is to blame for.
+OWN_MISTAKE = re.compile(
+    r"(?:\w+\.)*(?:Key|Index|Type|Attribute|Name|UnboundLocal|ZeroDivision|Recursion|NotImplemented)Error\b"
+)
+
 LAUNCHER = "child-failed"  # the rule of a launcher's word for a worker that failed
 SHELL = "command-missing"  # the rule of what a shell or an interpreter does not find
 LATE_STORE = "store-lost-late"  # what a rendezvous' failure is once steps were made
@@ -192,13 +197,16 @@ def _choice(source: Source, whole: list[Traceback], rules: RuleSet) -> Event:
     specific = [event for event in roots if event.rule.weight >= _SPECIFIC_WEIGHT]
     if specific:
         return specific[0]
+    own_mistake = OWN_MISTAKE.match(last.kind) is not None  # tells of no peers: what stands below it is another's
     others = [
         event
         for event in last.events
-        if event.rule.role != "root" and (event.offset <= last.exception_end or event.rule.cls in _OF_PEERS)
+        if event.rule.role != "root"
+        and (event.offset <= last.exception_end or (event.rule.cls in _OF_PEERS and not own_mistake))
     ]
     # A peer's end, told once more by whoever noticed it: words of his own for it make it no mistake of his.
-    peers = [event for block in whole for event in block.events if event.rule.cls in _OF_PEERS]
+    told = whole[:-1] if own_mistake else whole
+    peers = [event for block in told for event in block.events if event.rule.cls in _OF_PEERS]
     if others or peers:
         return (others or peers)[0]
     if roots:
