@@ -161,6 +161,6 @@ def _list(lines: "list[tuple[Place, CampaignLine]]", unread: "list[UnreadRoot]",
         (line.campaign, line.state, f"{words.plural(line.runs_total, 'run')}: {words.counts(line.counts)}", line.root)
         for _, line in lines[:_LIST_SHOWN]
     ]
-    speak.table(shown, indent="", painted=1)
+    speak.table(shown, indent="", painted=1, give=((3, 16), (2, 16)))
     if len(lines) > _LIST_SHOWN:
         speak.say(f"… and {len(lines) - _LIST_SHOWN:,} older: overnight status --json")

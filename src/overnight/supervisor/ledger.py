@@ -311,12 +311,16 @@ class Ledger:
         places: dict[int, int] = {}
         for run_id, policy in policies.items():
             ref = RunRef(campaign, run_id)
-            spec = self._specs[ref] = replace(self.spec(ref), policy=policy)
-            self.apply(ref, RowAmended(at, policy))
             run = self.get(ref)
-            if run is not None:
-                self.batch.changed.setdefault(campaign, []).append((run.position, spec))
-                places[run.position] = -policy.priority
+            if run is None:
+                continue
+            self._drawn[ref] = run  # read once: a sheet may have 100,000 of them
+            spec = self._specs[ref] = replace(self.spec(ref), policy=policy)
+            if ref not in self.runs:
+                del self._specs[ref]  # memory holds no rows of runs that rest
+            self.apply(ref, RowAmended(at, policy))
+            self.batch.changed.setdefault(campaign, []).append((run.position, spec))
+            places[run.position] = -policy.priority
         queue = self._queues.get(campaign, [])
         queue[:] = [(places.get(position, place), position) for place, position in queue]
         heapq.heapify(queue)

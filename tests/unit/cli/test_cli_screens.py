@@ -57,6 +57,17 @@ def test_a_page_fits_its_terminal(standin: StandIn, overnight: Overnight) -> Non
     assert f"{LONG}1340" in overnight("status", "bat", "--all").out, "a pipe gets whole names"
 
 
+def test_the_list_of_campaigns_fits_its_terminal(standin: StandIn, overnight: Overnight) -> None:
+    """Under a long path each campaign of the list broke into two lines."""
+    assert len(str(standin.state)) > 60
+    for name in ("bat", "cow"):
+        assert overnight("launch", "--name", name, "--", "true", "{out_dir}").code == 0
+    lines = on_a_terminal(80, "status").splitlines()
+    assert len(lines) == 2
+    assert all(len(line) <= 80 and "1 run: 1 pending" in line for line in lines), lines
+    assert str(standin.state.parent) in overnight("status").out, "a pipe gets whole paths"
+
+
 def test_results_and_report_fit_their_terminal(standin: StandIn, overnight: Overnight) -> None:
     """A sweep's table of nine columns broke each row in two, and the command to copy in the middle of a name."""
     heads = "run_id,optimizer,learning_rate,warmup_steps,weight_decay\n"
