@@ -50,6 +50,7 @@ def begin(folder: Path) -> Begun:
     except FileExistsError:
         raise Refused(f"{file} is there already", "edit it, or remove it first") from None
     except OSError as problem:
+        file.unlink(missing_ok=True)  # half of it would be read, and keep the next try from writing
         raise Refused(f"{file} cannot be written: {problem.strerror}", "choose another folder") from problem
     return Begun(file, command, rows, found)
 

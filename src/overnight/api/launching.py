@@ -173,7 +173,8 @@ def start(prepared: Prepared, *, fresh: bool = False, env: Mapping[str, str] | N
     )
     answer = ask(place, request)
     name = answer.campaign or frozen.campaign
-    remember_root(place.root, name)
+    if not remember_root(place.root, name):
+        dropped.append(f"your home directory remembers nothing: later commands need {of_root(place.root)}")
     return Campaign(
         name,
         place,

@@ -161,6 +161,17 @@ def test_threads_of_a_notebook_may_launch_at_once(standin: StandIn) -> None:
         assert [found.rpartition("-")[0] for found in pool.map(one, names)] == names
 
 
+def test_a_home_that_remembers_nothing_is_said(
+    standin: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container without a home every command that launch had printed answered `no campaign`."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    root = tmp_path / "here" / "overnight-runs"
+    campaign = overnight.launch(command=["true"], root=root)
+    assert f"your home directory remembers nothing: later commands need --root {root}" in campaign.warnings
+
+
 def test_a_volume_that_tells_no_size_is_not_a_full_one(monkeypatch: pytest.MonkeyPatch, standin: StandIn) -> None:
     """/proc, and file systems that count nothing, have 0 blocks, of which 0 are free."""
 
