@@ -35,6 +35,8 @@ class LeaseTenure:
             if led is None:
                 raise
             leader = mine
+        if led is not None and not leader.ground:
+            leader = mine  # see `_is_another`
         self._lease = leader
         if not leader.same_ground(mine):
             self.superseded = led_words(leader)
@@ -58,11 +60,18 @@ class LeaseTenure:
         """Say that we still lead, with so many live attempts; words if somebody else does by now. May block.
         Raises OSError: then nothing is known."""
         leader = read_lease(self._root)
-        if leader is None or leader.term <= self._lease.term:
+        if leader is None:  # somebody has removed our claim: whoever came now would take the same term
+            take_lease(self._root, self._lease)
+        if leader is None or not self._is_another(leader):
             self._say(live)
             return ""
         self.superseded = led_words(leader)
         return self.superseded
+
+    def _is_another(self, leader: Lease) -> bool:
+        """Somebody who is named: a damaged claim ends nobody's runs; one that is being written soon has a name."""
+        known = bool(leader.ground) and not leader.same_ground(self._lease)
+        return known and leader.term >= self._lease.term
 
     def leave(self, live: int) -> None:
         """A person stops the supervisor: our last word. What cannot be written, or not in time, is left."""

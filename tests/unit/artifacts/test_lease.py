@@ -51,6 +51,53 @@ def test_without_hard_links_one_has_it_too(tmp_path: Path, monkeypatch: pytest.M
     assert os.listdir(tmp_path) == ["x"]
 
 
+@pytest.fixture
+def leads(tmp_path: Path) -> tuple[str, LeaseTenure]:
+    """A root, and who leads it."""
+    root, state = tmp_path / "volume", tmp_path / "state"
+    root.mkdir()
+    state.mkdir()
+    return str(root), LeaseTenure(root, state)
+
+
+def test_a_claim_that_was_removed_is_made_again(leads: tuple[str, LeaseTenure]) -> None:
+    """Somebody tidied up hidden files of the volume: the next host took the same term, and both led for good."""
+    root, tenure = leads
+    for name in (f"{CLAIM}1", WORD):
+        os.unlink(f"{root}/{name}")
+    assert tenure.renew(0) == ""
+    assert not take_lease(root, replace(ALPHA, term=1))
+    os.unlink(f"{root}/{CLAIM}1")
+    assert take_lease(root, replace(ALPHA, term=1))  # quicker than us
+    assert "host alpha leads" in tenure.renew(0)
+
+
+@pytest.mark.parametrize("term", [1, 7])
+def test_a_claim_without_a_name_ends_nobodys_runs(term: int, leads: tuple[str, LeaseTenure]) -> None:
+    """An empty `.lease.7`, of a copy that was broken off: the supervisor ended what it had alive and went."""
+    root, tenure = leads
+    Path(root, f"{CLAIM}{term}").write_bytes(b"")
+    Path(root, WORD).write_bytes(b"junk")
+    assert tenure.renew(0) == ""
+    Path(root, WORD).unlink()
+    assert LeaseTenure(Path(root), Path(root).parent / "state", 1).superseded == ""
+    assert take_lease(root, replace(BETA, term=8)) and "host beta leads" in tenure.renew(0)
+
+
+def test_a_root_that_does_not_answer_is_led_by_what_is_known(
+    tmp_path: Path, leads: tuple[str, LeaseTenure], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The supervisor died while the file server was down, and none came up: its lease could not be read."""
+    root, _ = leads
+    answers = threading.Event()
+    monkeypatch.setattr("overnight.supervisor.tenure.read_lease", lambda root: answers.wait(60) and None)
+    tenure = LeaseTenure(Path(root), tmp_path / "state", 1, within_seconds=0.05)
+    assert (tenure.term, tenure.superseded) == (1, "")
+    with pytest.raises(TimeoutError, match="has not answered"):
+        LeaseTenure(Path(root), tmp_path / "state", within_seconds=0.05)
+    answers.set()
+
+
 def test_the_highest_term_leads_whatever_an_old_leader_writes(tmp_path: Path) -> None:
     """The old host woke up and wrote its word over the new one's: it must not become the leader by that."""
     root = str(tmp_path)
