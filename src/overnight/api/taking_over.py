@@ -124,6 +124,8 @@ def resume_all(place: Place, *, moved: bool) -> "list[tuple[Campaign, Answer]]":
     from overnight.api import changes
     from overnight.store import ReadStore
 
+    if not place.begun:
+        raise NotFound(f"nothing has been launched under {place.root}", "--root names the directory of campaigns")
     with in_words():
         store = ReadStore(place.database)
         try:

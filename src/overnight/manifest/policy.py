@@ -34,6 +34,7 @@ from overnight.model.policy import (
 EXECUTORS = ("local", "fake")
 OUT_DIR = "{out_dir}/"
 _RETRIES_MOST = ATTEMPT_CEILING
+MOST_SLOTS = 1_000_000  # a slip of the keyboard beyond it
 
 
 def read_policy(top: Table, base: Policy, *, columns: Collection[str] | None, devices: int, folder: Path) -> Policy:
@@ -82,7 +83,7 @@ def _resources(table: Table, base: Resources, devices: int) -> Resources:
             gpus = found
     slots = base.slots
     if "slots" in table:
-        slots = table.whole("slots", base.slots or 1, least=1)
+        slots = table.whole("slots", base.slots or 1, least=1, most=MOST_SLOTS)
     return Resources(gpus=gpus, slots=slots)
 
 

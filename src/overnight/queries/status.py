@@ -23,6 +23,7 @@ from overnight.store import StoreReader
 from overnight.store.reading import Tally
 
 _SECONDS_AN_HOUR = 3600.0
+_MOST_RUNS = 1 << 40  # a page of more is all of them
 
 
 def status(
@@ -46,7 +47,7 @@ def status(
     with store.snapshot():
         found = record(store, campaign)
         tallies = store.tallies(campaign)
-        asked = None if all else max(0, limit)
+        asked = None if all else max(0, min(limit, _MOST_RUNS))
         runs = store.page(campaign, after=after, limit=None if asked is None else asked + 1, state=state)
         if runs is None:
             raise NoSuchThing(f"{campaign} has no run {after!r}", "--after takes the last run_id of the page before")

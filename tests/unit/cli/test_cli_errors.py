@@ -23,6 +23,8 @@ from standin import StandIn
         (["launch", "nix.toml"], 2, "nix.toml", "hint"),
         (["launch", "--slots", "0", "--", "true"], 2, "slots", "--help"),
         (["launch", "--timeout", "0", "--", "true"], 2, "none", ""),
+        (["launch", "--slots", "9" * 23, "--", "true"], 2, "out of bounds", "1000000"),
+        (["resume", "--root", "nix"], 3, "nothing has been launched under", "--root"),
         (["why"], 2, "CAMPAIGN", "overnight why --help"),
         (["status", "nix"], 3, "no campaign 'nix'", "overnight status"),
         (["logs", "nix", "a"], 3, "no campaign", ""),

@@ -69,6 +69,7 @@ def test_pages_cover_every_run_once(store):
             break
     assert seen == [f"r{i}" for i in range(6)]
     assert ask(store, limit=6).next_after is None
+    assert len(ask(store, limit=10**30).runs) == 6
     assert len(ask(store, limit=2, all=True).runs) == 6
     assert ask(store, limit=0).runs == ()
     with pytest.raises(NoSuchThing, match="no run 'nope'"):
