@@ -7,6 +7,7 @@ import errno
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from overnight.api.arguments import Settings, command_of, path_of, settings_of
@@ -43,6 +44,7 @@ class Prepared(Struct, frozen=True):
     folder: Path  # where commands run
     warnings: tuple[str, ...]
     slots: int  # attempts side by side
+    file: Path | None = None  # the campaign file, as it was named
 
 
 def launch(
@@ -138,6 +140,7 @@ def prepare(
         folder=folder,
         warnings=frozen.warnings,
         slots=_slots(frozen, devices),
+        file=path,
     )
 
 
@@ -282,7 +285,9 @@ def _other_policy(prepared: Prepared, known: "Record") -> list[str]:
     changes = policy_changes(known.policy, prepared.frozen.policy)
     if not changes:
         return []
-    return [f"{known.id} keeps its own policy ({'; '.join(changes)} is not obeyed): overnight amend {known.id}"]
+    changed_by = "--set KEY=VALUE" if prepared.file is None else quote(str(prepared.file))
+    words = f"{known.id} keeps its own policy ({'; '.join(changes)} is not obeyed)"
+    return [f"{words}: overnight amend {known.id} {changed_by}"]
 
 
 def _other_manifest(prepared: Prepared, record: "Record", manifest: bytes | None) -> Refused:

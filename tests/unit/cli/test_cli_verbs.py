@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -83,6 +84,21 @@ def test_warnings_go_to_stderr(standin: StandIn, overnight: Overnight) -> None:
     assert "warning: " in said.err
     assert "{out_dir}" in said.err
     assert "{out_dir}" not in said.out
+
+
+def test_a_policy_that_is_not_obeyed_is_said_with_what_would_be(standin: StandIn, overnight: Overnight) -> None:
+    """The file's new limit did not hold for a campaign that was there, and the command to make it so answered that
+    nothing had been named."""
+    file = Path("my sweep.toml")
+    file.write_text('name = "bat"\ncommand = ["true", "{seed}", "{out_dir}"]\nruns = "sweep.csv"\n')
+    assert overnight("launch", str(file)).code == 0
+    file.write_text(file.read_text() + '[limits]\ntimeout = "2h"\n')
+    said = overnight("launch", str(file))
+    typed = said.err.partition(": overnight ")[2].splitlines()[0]
+    assert "limits.timeout: 24h became 2h" in said.err and typed.endswith(" 'my sweep.toml'")
+    assert overnight(*shlex.split(typed)).code == 0
+    amended = standin.requests[-1]
+    assert isinstance(amended, r.Amend) and amended.policy is not None and amended.policy.limits.timeout == 7200.0
 
 
 def test_status_says_first_what_needs_a_person(standin: StandIn, overnight: Overnight) -> None:
