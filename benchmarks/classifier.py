@@ -21,7 +21,11 @@ from table import Line, Series
 
 MB = 10**6
 USUAL, LARGE = "a usual log of 1 MB", "1 GB, its only root in the middle"
-ROOT = b"[rank3]: torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 3 has a total capacity\n"
+ROOT = (
+    b"[rank3]: Traceback (most recent call last):\n"
+    b'[rank3]:   File "train.py", line 7, in <module>\n'
+    b"[rank3]: torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 3 has a total capacity\n"
+)
 STEP = (
     "2026-11-03 04:%02d:%02d,%03d INFO trainer: step %d/900000 | loss 2.%04d | lr 3.00e-04 | grad norm 0.%04d | "
     "18432 tok/s | mfu 41.2%%\n"
