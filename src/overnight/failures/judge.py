@@ -7,9 +7,10 @@ from typing import BinaryIO
 
 from overnight.failures import elastic, known
 from overnight.failures.about import about
-from overnight.failures.advance import begun_again, ended_well, finished_before, last_lines, last_survived
+from overnight.failures.advance import ended_well, finished_before, last_lines, last_survived
+from overnight.failures.case import Case, by_order, died_before_steps, last_resort
 from overnight.failures.outcome import Outcome
-from overnight.failures.rules import FATAL, HINT, SAID, RuleSet, load_rules
+from overnight.failures.rules import FATAL, SAID, RuleSet, load_rules
 from overnight.failures.scan import Event
 from overnight.failures.source import Source
 from overnight.failures.story import OWN_MISTAKE, SHELL, gather
@@ -38,9 +39,6 @@ _ERROR_LEVEL = re.compile(r".{0,80}\b(?:ERROR|CRITICAL|FATAL)\b|[Ee]rror\b")
 # The rules of a launcher's word for a signal that it was sent.
 TOLD_TO_END = ("agent-told-to-end", "slurm-step-told-to-end")
 KILLED = "killed-word"  # the rule of a shell's word for a process of its own
-_LOG = 1e15  # further than any log is long: the order of events runs through one log after the other
-_END_BYTES = 8192  # of a worker's log, where it tells why it went
-_ENDS_MOST = 8  # of ranks that ended before others' steps, so many are looked at
 _WARNED = re.compile(r"(?i)^\W{0,3}\[?W\d{4}\b|\bwarning\b")
 _CLOSE_BYTES = 20_000  # what is told of one failure stands within this
 
@@ -97,40 +95,10 @@ def explain(log: Log, outcome: Outcome, rules: RuleSet | None = None) -> list[Ma
         ]  # fmt: skip
 
 
-class _Case:
-    """All events of all logs, those that were survived apart."""
-
-    def __init__(self, sources: Sequence[tuple[str | None, Source]], rules: RuleSet) -> None:
-        self.alive: list[Event] = []
-        self.survived: list[Event] = []
-        told = [_end_of(source) for _, source in sources[1:]]
-        for place, (name, source) in enumerate(sources):
-            border = last_survived(source)
-            for event in gather(source, rules):
-                event.file, event.order = name, place * _LOG + event.offset
-                if event.rule.launcher and place == 0 and told:
-                    event.order = len(sources) * _LOG + event.offset
-                    event.strength = event.strength if all(map(event.rule.fits, told)) else HINT
-                (self.survived if event.end <= border else self.alive).append(event)
-
-    def roots(self, strength: int) -> list[Event]:
-        return [event for event in self.alive if event.rule.role == "root" and event.strength >= strength]
-
-    def fallbacks(self) -> list[Event]:
-        return [event for event in self.alive if event.rule.role == "fallback" and event.strength >= SAID]
-
-    def consequences(self) -> list[Event]:
-        return [event for event in self.alive if event.rule.role == "consequence"]
-
-
-def _end_of(source: Source) -> str:
-    return source.read_at(max(0, source.size - _END_BYTES), _END_BYTES).decode("utf-8", "replace")
-
-
 def _judge(
     sources: Sequence[tuple[str | None, Source]], outcome: Outcome, rules: RuleSet, own: Classification | None
 ) -> Classification:
-    case = _Case(sources, rules)
+    case = Case(sources, rules)
     if own is None:
         own = known.scheduled(outcome)
         if own is not None:
@@ -164,12 +132,12 @@ def _judge(
     return _without_root(sources, case, outcome)
 
 
-def _root(case: _Case) -> Event | None:
+def _root(case: Case) -> Event | None:
     """The earliest event that a fix or a retry must address."""
     authorities = [event for event in case.roots(SAID) if event.rule.authority]
     fatal = [event for event in case.roots(SAID) if event.strength == FATAL or event.rule.cls in OUTSIDE]
     fatal = [event for event in fatal if not event.rule.authority]
-    first = min(fatal, key=_order, default=None)
+    first = min(fatal, key=by_order, default=None)
     if first is not None and first.strength < FATAL and first.rule.cls in ("network", "auth"):
         first = _mistake_after(first, fatal) or first
     if first is not None and first.rule.cls == "rendezvous" and not first.rule.own:
@@ -181,7 +149,7 @@ def _root(case: _Case) -> Event | None:
     if first is not None and first.rule.cls in ("network", "auth") and first.strength < FATAL:
         first = _tracker_after(first, fatal) or first
     if authorities:
-        authority = min(authorities, key=_order)
+        authority = min(authorities, key=by_order)
         if first is None or authority.rule.cls == "oom.host":
             return authority
         if first.order > authority.order:
@@ -190,20 +158,20 @@ def _root(case: _Case) -> Event | None:
         # Words printed while the scheduler's signal ended the program are its last words, not its failure.
         late = authority.offset - first.offset < 6000
         return authority if late and first.rule.cls in ("code", "unknown", "crash", "config") else first
-    return first or min(case.roots(SAID), key=_order, default=None)
+    return first or min(case.roots(SAID), key=by_order, default=None)
 
 
 def _mistake_after(mention: Event, fatal: list[Event]) -> Event | None:
     """The program's own mistake that ended it: what was merely spoken of before is its cause only where an error line
     says so, shortly before."""
     later = (event for event in fatal if event.order > mention.order and event.strength == FATAL)
-    ended = min(later, key=_order, default=None)
+    ended = min(later, key=by_order, default=None)
     return ended if ended is not None and ended.rule.cls == "code" and OWN_MISTAKE.match(ended.text) else None
 
 
 def _who_never_came(waited: Event, fatal: list[Event]) -> Event | None:
     """The failure of another rank, for which this one waited in vain: it came first, wherever it was printed."""
-    for event in sorted(fatal, key=_order):
+    for event in sorted(fatal, key=by_order):
         if event.rule.cls in ("rendezvous", "unknown", "crash") or not event.raised or event.order < waited.order:
             continue
         another = event.file != waited.file or (event.rank and waited.rank and event.rank != waited.rank)
@@ -217,18 +185,18 @@ def _went_on(missed: Event, fatal: list[Event]) -> Event:
     why, as with a module that is not there."""
     raised = [event for event in fatal if event.raised and event.order > missed.order and event.rule.cls != "import"]
     known = [event for event in raised if event.rule.cls != "code" or OWN_MISTAKE.match(event.text)]
-    return min(known, key=_order, default=missed)
+    return min(known, key=by_order, default=missed)
 
 
-def _why_not_saved(save: Event, case: _Case) -> Event:
+def _why_not_saved(save: Event, case: Case) -> Event:
     """The volume's own fault, named earlier by something that went on without what it could not write, or later by
     whoever was to write there too."""
     named = [event for event in (*case.alive, *case.survived) if event.rule.cls in ("disk.full", "disk.io")]
-    before = max((event for event in named if event.order < save.order), key=_order, default=None)
-    return before or min((event for event in named if event in case.alive), key=_order, default=save)
+    before = max((event for event in named if event.order < save.order), key=by_order, default=None)
+    return before or min((event for event in named if event in case.alive), key=by_order, default=save)
 
 
-def _better_than_code(code: Event, case: _Case) -> Event:
+def _better_than_code(code: Event, case: Case) -> Event:
     """A named cause that an error line gave shortly before an unnamed exception is why it was raised."""
     named = [
         event
@@ -239,7 +207,7 @@ def _better_than_code(code: Event, case: _Case) -> Event:
     ]
     if OWN_MISTAKE.match(code.text):  # what a program survived without a word of error has nothing to do with it
         named = [event for event in named if _ERROR_LEVEL.match(event.text)]
-    return min(named, key=_order) if named else code
+    return min(named, key=by_order) if named else code
 
 
 def _tracker_after(mention: Event, fatal: list[Event]) -> Event | None:
@@ -247,67 +215,40 @@ def _tracker_after(mention: Event, fatal: list[Event]) -> Event | None:
     return next(
         (
             event
-            for event in sorted(fatal, key=_order)
+            for event in sorted(fatal, key=by_order)
             if event.rule.cls == "tracker" and event.strength == FATAL and event.order - mention.order < _CLOSE_BYTES
         ),
         None,
     )
 
 
-def _order(event: Event) -> float:
-    return event.order
-
-
-def _without_root(sources: Sequence[tuple[str | None, Source]], case: _Case, outcome: Outcome) -> Classification:
+def _without_root(sources: Sequence[tuple[str | None, Source]], case: Case, outcome: Outcome) -> Classification:
     strong = known.by_strong_signal(outcome)
     if strong is not None:
         return _explained(sources, case, strong)
     fallbacks = case.fallbacks()
-    telling = sorted((event for event in case.consequences() if event.rule.cls != "unknown"), key=_order)
+    telling = sorted((event for event in case.consequences() if event.rule.cls != "unknown"), key=by_order)
     told = [event for event in case.consequences() if event.rule.name in TOLD_TO_END]
-    if told and (not telling or min(told, key=_order).order < telling[0].order):
-        telling = [min(told, key=_order)]  # what its workers printed while they were ended is no cause
+    if told and (not telling or min(told, key=by_order).order < telling[0].order):
+        telling = [min(told, key=by_order)]  # what its workers printed while they were ended is no cause
     killed = next((event for event in fallbacks if event.rule.name == KILLED), None)
     if killed is not None and telling and killed.file == telling[0].file and killed.order < telling[0].order:
         return _verdict(sources, case, killed)  # they lost him
-    died = _died_before_steps(sources, case) if case.consequences() and not told else None
+    died = died_before_steps(case) if case.consequences() and not told else None
     for event in [died] if died is not None else telling:
         return _verdict(sources, case, event)
     for event in sorted(fallbacks, key=lambda event: (event.rule.cls == "unknown", event.order)):
         return _verdict(sources, case, event)
     if known.signal_of(outcome) is None:
-        last = _last_resort(case)
+        last = last_resort(case)
         if last is not None:
             return _verdict(sources, case, last)
-        for event in sorted(case.consequences(), key=_order):
+        for event in sorted(case.consequences(), key=by_order):
             return _verdict(sources, case, event)
     return _explained(sources, case, known.by_status(outcome))
 
 
-def _died_before_steps(sources: Sequence[tuple[str | None, Source]], case: _Case) -> Event | None:
-    """The exception that ended a rank although steps stand below it: what a rank wrote to two streams leaves a launcher
-    in no order. If its workers were begun again, it was survived."""
-    ended = (event for event in case.survived if event.uncaught and event.rule.role == "root")
-    for event in sorted(ended, key=_order)[:_ENDS_MOST]:
-        source = next(source for name, source in sources if name == event.file)
-        if event.strength == FATAL and not begun_again(source, event.began, event.end):
-            return event
-    return None
-
-
-def _last_resort(case: _Case) -> Event | None:
-    """What seems to have been survived, when nothing else explains the end: a program's buffered steps come out
-    below the exception that ended it."""
-    raised = [event for event in case.alive if event.raised and event.rule.role == "root"]
-    if raised:
-        return raised[-1]
-    last = [event for event in case.survived if event.rule.role == "root" and event.strength == FATAL]
-    if not last or case.consequences():
-        return None
-    return last[-1]
-
-
-def _looks_healthy(source: Source, case: _Case) -> bool:
+def _looks_healthy(source: Source, case: Case) -> bool:
     """Without an exit status: does the log end as those do whose program did its work?"""
     ends = [event for event in case.alive if event.strength == FATAL]
     ends += [event for event in case.alive if event.rule.role != "root" and event.strength >= SAID]
@@ -351,7 +292,7 @@ def _kernel_event(outcome: Outcome, rules: RuleSet) -> Event | None:
     return events[0] if events else None
 
 
-def _verdict(sources: Sequence[tuple[str | None, Source]], case: _Case, event: Event) -> Classification:
+def _verdict(sources: Sequence[tuple[str | None, Source]], case: Case, event: Event) -> Classification:
     line = None
     if event.order >= 0:
         source = next(source for name, source in sources if name == event.file)
@@ -372,7 +313,7 @@ def _held_by_another(text: str) -> bool:
     return _OTHER.search(text) is not None and "this process has" in text
 
 
-def _explained(sources: Sequence[tuple[str | None, Source]], case: _Case, found: Classification) -> Classification:
+def _explained(sources: Sequence[tuple[str | None, Source]], case: Case, found: Classification) -> Classification:
     """A verdict that does not come from the log; what the log says of it goes into the message."""
     root = _root(case)
     if root is not None and root.rule.cls != found.name:
@@ -386,9 +327,9 @@ def _explained(sources: Sequence[tuple[str | None, Source]], case: _Case, found:
     return _with_consequences(found, case)
 
 
-def _with_consequences(found: Classification, case: _Case) -> Classification:
+def _with_consequences(found: Classification, case: Case) -> Classification:
     names = list(found.consequences)
-    for event in sorted(case.consequences(), key=_order):
+    for event in sorted(case.consequences(), key=by_order):
         name = event.rule.cls
         if name not in (found.name, "unknown") and name not in names:
             names.append(name)

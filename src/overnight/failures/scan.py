@@ -43,7 +43,7 @@ class Event:
     file: str | None = None
     raised: bool = False  # it ended a traceback that nobody called harmless
     uncaught: bool = False  # … and that ended its process
-    began: int = 0  # where that traceback begins
+    began: int = -1  # where that traceback begins
 
 
 @dataclass(slots=True)
