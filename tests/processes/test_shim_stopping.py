@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import Popen
+from types import SimpleNamespace
 
 import pytest
 from keeper_world import PATIENCE_SECONDS, alive, await_that, exit_record, prepare, read_when_there, run_shim, set_bound
@@ -229,6 +230,24 @@ def test_a_bound_replaced_in_time_lets_the_run_go_on(tmp_path: Path, shims: list
     set_bound(folder, None, 5.0)
     record = exit_record(folder)
     assert (record["code"], record["stopped"]) == (0, None)
+
+
+def test_frozen_hours_are_not_running_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container was paused over the day: in the evening its runs had "reached their timeout" and were given up."""
+    clock = [100.0]
+
+    def frozen(signals: object, seconds: float) -> None:
+        clock[0] += seconds + 3600.0
+
+    monkeypatch.setattr(shim, "time", SimpleNamespace(monotonic=lambda: clock[0], time=time.time))
+    monkeypatch.setattr(shim.signal, "sigtimedwait", frozen)
+    attempt = shim._Attempt(os.open(tmp_path, os.O_RDONLY))
+    monkeypatch.setattr(attempt, "reap", lambda: None)
+    attempt.wait(110.0)
+    assert attempt.now() == 110.0
+    attempt.raw, attempt.ended = 0, clock[0]
+    record = attempt.record()
+    assert (record["seconds"], record["ended_mono"] - record["started_mono"]) == (10.0, 3610.0)
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"seconds": "soon"}', '{"seconds": NaN, "grace": 1}', "[]"])

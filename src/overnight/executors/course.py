@@ -214,7 +214,5 @@ class Course:
 
 
 def _ended_after(event: AttemptEnded, before: Carried) -> bool:
-    started = event.started
-    if started is None or started.boot != before.boot:
-        return False
-    return started.mono + event.exit.seconds >= before.mono
+    started, ended = event.started, event.exit.ended_mono
+    return started is not None and started.boot == before.boot and ended is not None and ended >= before.mono

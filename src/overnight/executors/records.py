@@ -65,6 +65,7 @@ class _Exit(Struct, frozen=True):
     signal: str | None = None
     raw: int | None = None
     seconds: float = 0.0
+    ended_mono: float | None = None
     rusage: _Usage = field(default_factory=_Usage)
     stopped: str | None = None
     swept: int = 0
@@ -127,6 +128,7 @@ def read_exit(directory: str) -> ExitRecord | None:
         cpu_seconds=found.rusage.utime + found.rusage.stime,
         max_rss_kib=found.rusage.maxrss_kib,
         swept=found.swept,
+        ended_mono=found.ended_mono,
     )
 
 

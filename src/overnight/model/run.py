@@ -31,7 +31,8 @@ LOST_SECONDS = 30 * 60.0  # an attempt lost for longer needs a person
 
 
 class ExitRecord(Struct, frozen=True):
-    """How a command ended, as the shim wrote it. `raw` is the wait status, so exit 137 and SIGKILL differ."""
+    """How a command ended, as the shim wrote it. `raw` is the wait status, so exit 137 and SIGKILL differ. `seconds` of
+    running, without those in which the shim could not run; `ended_mono` by the monotonic clock of its boot."""
 
     code: int | None = None
     signal: str | None = None
@@ -44,6 +45,7 @@ class ExitRecord(Struct, frozen=True):
     cpu_seconds: float = 0.0
     max_rss_kib: int = 0
     swept: int = 0  # processes killed after the command had ended
+    ended_mono: float | None = None
     recorded: bool = True  # False: nobody wrote a record (the shim died)
 
 

@@ -638,7 +638,7 @@ class _Attempt:
             "code": os.WEXITSTATUS(raw) if raw is not None and os.WIFEXITED(raw) else None,
             "signal": None if by_signal is None else _signal_name(by_signal),
             "raw": raw,
-            "seconds": 0.0 if raw is None else ended - self.started,
+            "seconds": 0.0 if raw is None else max(0.0, ended - self.started - self.gaps),
             "started_mono": self.started,
             "ended_mono": ended,
             "ended_wall": time.time() - (time.monotonic() - ended),

@@ -96,7 +96,7 @@ def _supervise(root: Path, state: Path, keeper: socket.socket | None, lock: Lock
     supervisor, local, inbox, workers = build(root, state, keeper, store, tenure, watch_only=watch_only)
     if tenure.superseded:
         supervisor.ledger.load()
-        return _step_down(supervisor, local, state, tenure.superseded)
+        return _step_down(supervisor, local, state, tenure.superseded, lock)
     if known is None:
         supervisor.ledger.batch.meta[META] = str(tenure.term)
     elif known != str(tenure.term):
@@ -115,7 +115,7 @@ def _supervise(root: Path, state: Path, keeper: socket.socket | None, lock: Lock
                 tenure.leave(sum(supervisor.ledger.live.values()))
                 return 0
             if supervisor.superseded:
-                return _step_down(supervisor, local, state, supervisor.superseded)
+                return _step_down(supervisor, local, state, supervisor.superseded, lock)
             if local.keeper_lost:
                 log.warning("the keeper is gone: a new one is brought up")
                 return KEEPER_GONE
@@ -131,11 +131,16 @@ def _supervise(root: Path, state: Path, keeper: socket.socket | None, lock: Lock
     return outcome
 
 
-def _step_down(supervisor: Supervisor, local: LocalExecutor, state: Path, leader: str) -> int:
+def _step_down(supervisor: Supervisor, local: LocalExecutor, state: Path, leader: str, lock: Lock) -> int:
     """The keeper brings nobody up after this, until a person takes the root back."""
     log.warning("%s: stepping down", leader)
     wish_stopped(state, leader)
-    left = supervisor.step_down(lambda seconds: select.select([local.fileno()], [], [], seconds))
+
+    def wait(seconds: float) -> None:
+        lock.beat(leader)  # a grace may be longer than the keeper's patience
+        select.select([local.fileno()], [], [], seconds)
+
+    left = supervisor.step_down(wait)
     for ref in left:
         log.error("%s/%s would not end; its slot stays taken", ref.campaign, ref.run_id)
     return 0

@@ -116,7 +116,8 @@ class FileExaminer:
         started, ended, record = attempt.started, attempt.ended, attempt.exit
         if started is None or ended is None or record is None or started.boot != ended.boot:
             return ()
-        return self._kernel(started.mono, started.mono + record.seconds, attempt.slot.keys)
+        until = record.ended_mono if record.ended_mono is not None else ended.mono
+        return self._kernel(started.mono, until, attempt.slot.keys)
 
     def _checkpoints(self, order: ExamineOrder) -> tuple[str, ...]:
         if order.checkpoint is None:
