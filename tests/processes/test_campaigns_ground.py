@@ -74,7 +74,7 @@ def test_a_root_that_cannot_be_written(ground):
 def refused(ground: Ground, *asked: object) -> None:
     """The answer names what would help, and is no trace."""
     answer = ground.overnight(*asked, code=4)
-    assert "rebuild" in answer.err, (asked, answer.err)
+    assert "overnight rebuild --root" in answer.err, (asked, answer.err)
     assert answer.err.count("error: ") == 1
     assert "Traceback" not in answer.err
 

@@ -1,5 +1,6 @@
 """What goes wrong, in the words a person gets: one sentence of what happened, one of what to do."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -62,4 +63,17 @@ def in_words() -> Iterator[None]:
     except NoSuchThing as missing:
         raise NotFound(missing.message, missing.hint) from missing
     except StoreError as problem:
-        raise Unreachable(str(problem), getattr(problem, "hint", None)) from problem
+        raise Unreachable(str(problem), _hint(problem)) from problem
+
+
+def _hint(problem: StoreError) -> str | None:
+    """What the store says is to be typed, for that very root."""
+    hint, path = getattr(problem, "hint", None), getattr(problem, "path", "")
+    typed = "overnight rebuild"
+    if not path or not hint or not hint.startswith(typed):
+        return hint
+    from overnight.artifacts.finding import root_of_state
+    from overnight.artifacts.layout import of_root
+
+    root = root_of_state(os.path.dirname(path))
+    return f"{typed} {of_root(root)}{hint.removeprefix(typed)}" if root else hint

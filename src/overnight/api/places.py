@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from overnight.api.errors import NotFound, OvernightError, Unreachable, in_words
-from overnight.artifacts.finding import DATABASE, OWNER, closed, known_roots, state_of
+from overnight.artifacts.finding import DATABASE, closed, known_roots, root_of_state, state_of
 from overnight.model.codec import Struct
 from overnight.model.reports import CampaignLine, UnreadRoot
 from overnight.model.states import UNENDED
@@ -109,12 +109,7 @@ def _meant(root: str) -> str | None:
     state = os.environ.get("OVERNIGHT_STATE")
     if not state:
         return None
-    try:
-        with open(os.path.join(state, OWNER), encoding="utf-8", errors="surrogateescape") as file:
-            owner = file.read().strip()
-    except OSError:
-        return state
-    return state if owner in ("", root) else None
+    return state if root_of_state(state) in ("", root) else None
 
 
 def places_to_look(root: "str | Path | None" = None, silent: "Silent | None" = None) -> Iterator[Place]:

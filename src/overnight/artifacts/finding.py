@@ -47,6 +47,18 @@ def owner_of(path: str | os.PathLike[str]) -> str:
         return f"user {number}"
 
 
+def root_of_state(state: str) -> str:
+    """The root that a state directory belongs to: by its place where it is below it, else by what it says; empty: it
+    says nothing."""
+    if os.path.basename(state) == ".state":
+        return os.path.dirname(state)
+    try:
+        with open(os.path.join(state, OWNER), encoding="utf-8", errors="surrogateescape") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
 def pointers(root: str) -> dict[str, str]:
     """Host to state directory, where the root says so; torn or foreign words are nothing."""
     try:

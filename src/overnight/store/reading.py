@@ -17,7 +17,7 @@ from overnight.model.states import RunState
 from overnight.model.time import Moment
 from overnight.ports import PendingRun, RunRef
 from overnight.store import records
-from overnight.store.errors import StoreFault, absent, in_words
+from overnight.store.errors import REBUILD, StoreFault, absent, in_words
 from overnight.store.named import load
 from overnight.store.records import CAMPAIGN_ITSELF, key, position
 from overnight.store.schema import check_version, migrations
@@ -125,8 +125,9 @@ class StoreReader:
         except ValueError as problem:
             raise StoreFault(
                 f"a campaign's record in {self.path} cannot be read: {problem}",
-                "`overnight rebuild` makes a new database from the campaign files",
+                REBUILD,
                 "record",
+                str(self.path),
             ) from problem
 
     def campaign_ids(self) -> list[str]:

@@ -67,3 +67,17 @@ def test_a_state_that_was_named_is_its_own_roots(roots: tuple[Path, Path], monke
     assert places.place_of(other).state_name == f"{other}/.state"
     with pytest.raises(NotFound):
         places.find("bat", other)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_what_is_typed_for_a_damaged_database_is_for_its_root(
+    elsewhere: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`overnight rebuild`, typed as it was said, made a new database in another root."""
+    if elsewhere:
+        monkeypatch.setenv("OVERNIGHT_STATE", str(tmp_path / "state"))
+    root = tmp_path / "my runs"
+    (state_dir(root) / "overnight.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(Unreachable) as fault:
+        places.all_campaigns(root)
+    assert str(fault.value.hint).startswith(f"overnight rebuild --root '{root}' makes")
