@@ -137,6 +137,7 @@ def test_a_row_gets_another_timeout_of_its_own(ground):
     assert "reached its row's @timeout" in ground.overnight("why", campaign, "a").out
     ground.file("sweep.csv", "run_id,n,@timeout\na,0,1h\nb,0,2h\n")
     said = ground.overnight("amend", campaign, "--runs", rows).out
+    assert "made revision 2: a: @timeout: 1s became 1h; b: " in ground.overnight("why", campaign).out
     assert "revision 2" in said and "a: @timeout: 1s became 1h" in said and "b: @timeout: empty became 2h" in said
     assert "it is so already" in ground.overnight("amend", campaign, "--runs", rows).out
     bound = ground.attempt(campaign, "b") / "bound"

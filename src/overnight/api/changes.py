@@ -14,6 +14,8 @@ from overnight.model.codec import replace
 from overnight.model.requests import Amend, Answer, Cancel, Pause, Resume, Retry
 from overnight.supervisor.inbox import new_request_id
 
+_TOLD = 5  # changes that the campaign's story names
+
 if TYPE_CHECKING:
     from overnight.api.campaign import Campaign
     from overnight.manifest import Amendment
@@ -68,6 +70,9 @@ def amend(
     asked = bool(amendment.added or amendment.changed or drop or env or why) or amendment.policy != record.policy
     if not asked and code.digest in (None, record.code):
         return Answer(True, "it is so already: no revision was made", campaign=campaign.id)
+    changes = list(amendment.changes)
+    if amendment.added:
+        changes.append(f"{len(amendment.added)} run{'s' if len(amendment.added) > 1 else ''} added")
     answer = ask(
         campaign.place,
         Amend(
@@ -81,13 +86,16 @@ def amend(
             dropped=tuple(dict.fromkeys(drop)),
             shell=shell if env else None,
             why=why,
+            words=_in_short([*changes, *(["another environment"] if env else [])]),
             patch=patch,
         ),
     )
-    details = [*answer.details, *amendment.changes, *amendment.warnings]
-    if amendment.added:
-        details.append(f"{len(amendment.added)} run{'s' if len(amendment.added) > 1 else ''} added")
-    return replace(answer, details=tuple(details))
+    return replace(answer, details=(*answer.details, *changes, *amendment.warnings))
+
+
+def _in_short(changes: list[str]) -> str:
+    rest = len(changes) - _TOLD
+    return "; ".join([*changes[:_TOLD], *([f"and {rest} more"] if rest > 0 else [])])
 
 
 def pause(campaign: "Campaign", now: bool) -> Answer:

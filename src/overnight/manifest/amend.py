@@ -158,6 +158,8 @@ def _word(key: str, value: object) -> str:
         return spell_duration(value)
     if isinstance(value, int) and key in _SIZES:
         return spell_size(value)
+    if key == "limits.deadline" and value is None:
+        return "the scheduler's"
     return "none" if value is None else str(value)
 
 

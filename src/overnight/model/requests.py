@@ -54,6 +54,7 @@ class Amend(_Request, frozen=True):
     dropped: tuple[str, ...] = ()
     shell: Shell | None = None
     why: str = ""
+    words: str = ""  # what changes, for the campaign's story
     patch: str | None = None
 
 

@@ -259,6 +259,8 @@ class Petitions:
         campaign = self._revise(campaign, request.by, request.why or "amend", request.code, now,
                                 added=request.added, changed=request.changed, dropped=request.dropped,
                                 patch=request.patch)  # fmt: skip
+        said = "; ".join(words for words in (request.why, request.words) if words)
+        ledger.say(campaign.id, "", now, f"{request.by} made revision {campaign.revision}{said and ': '}{said}")
         self._code_known(campaign.id, now)
         campaign, let_go = scouts.let_go(campaign, f"revision {campaign.revision}")
         if request.shell is not None:

@@ -324,6 +324,7 @@ def test_amending_builds_the_new_policy_on_the_client(standin: StandIn) -> None:
     assert [spec.run_id for spec in request.added] == ["d"]
     assert request.dropped == ("a",)
     assert request.shell is not None
+    assert request.words == "limits.heartbeat: auto became 45m; 1 run added; another environment"
     assert any("heartbeat" in detail for detail in answer.details)
     with pytest.raises(Refused, match=r"."):
         campaign.amend(settings=["limits.heartbeet=1m"])
