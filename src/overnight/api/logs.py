@@ -41,7 +41,8 @@ def newest_log(campaign: "Campaign", run_id: str, attempt: int | None = None) ->
             return Log(run_id, n, path, run.ended)
     if not numbers:
         raise NotFound(f"{run_id} has not started yet", f"overnight why {campaign.id} {run_id}")
-    raise NotFound(f"{run_id} has no output yet (attempt {numbers[-1]})", f"overnight why {campaign.id} {run_id}")
+    words = "left no output" if run.ended else "has no output yet"
+    raise NotFound(f"{run_id} {words} (attempt {numbers[-1]})", f"overnight why {campaign.id} {run_id}")
 
 
 def follow(campaign: "Campaign", run_id: str) -> Iterator[bytes | Log]:

@@ -79,6 +79,19 @@ def test_memory_is_told_for_those_that_tell(tmp_path: Path) -> None:
     assert memory_by_uuid(host(tmp_path, TWO)) == {A: Memory(10 * 2**20, 81559 * 2**20)}
 
 
+def test_a_binding_that_breaks_is_one_that_does_not_know(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A driver that was being updated: the binding's own error came out beside the answer of `status`."""
+
+    class Broken:
+        NVMLError = KeyError
+
+        def nvmlInit(self) -> None:
+            raise AttributeError("/usr/lib/libnvidia-ml.so.1: undefined symbol: nvmlInit_v2")
+
+    monkeypatch.setattr(nvidia, "_nvml", Broken)
+    assert nvidia.look({"PATH": str(tmp_path)}) is None
+
+
 class _Binding:
     """A pynvml of one GPU that tells its memory in two ways, and of one that only has a name."""
 
