@@ -102,10 +102,10 @@ def test_a_supervisor_comes_up_although_its_root_hangs(tmp_path: Path, hanging: 
     grounds += [ground, other]
     rows = ground.file("rows.csv", "n\n1\n2\n")
     script = "while [ ! -e go ]; do sleep 0.1; done"
-    slow = ["--set", "limits.timeout=15s", "--set", "limits.grace=1s"]
+    slow = ["--set", "limits.timeout=20s", "--set", "limits.grace=1s"]
+    fine = other.launch("--name", "fine", "--", "true")
     campaign = ground.launch("--slots", 2, "--runs", rows, "--", "sh", "-c", script, "{n}")
     late = ground.launch("--name", "late", *slow, "--", "sleep", "98765")
-    fine = other.launch("--name", "fine", "--", "true")
     await_that(lambda: ground.counts(campaign).get("running") == 2 and ground.counts(late).get("running") == 1)
     old = ground.supervisor()
     os.kill(old, signal.SIGSTOP)  # at rest: one that already sleeps in the file system could not even be killed
