@@ -1,11 +1,16 @@
 """Deadlines through the production loop on the fake clock."""
 
+import pytest
+
+from overnight.executors.fake.life import State
 from overnight.model.codec import replace
+from overnight.model.events import RunFaulted
 from overnight.model.manifest import Frozen
 from overnight.model.policy import Checkpoint, CodeIdentity, Limits, Policy, Resources
-from overnight.model.requests import Amend, Cancel, Resume
+from overnight.model.requests import Amend, Cancel, Pause, Resume
 from overnight.model.run import Run
 from overnight.model.states import CampaignState, RunState
+from overnight.ports import RunRef
 from overnight.testing.simulator import Faults, Simulation
 from overnight.testing.world import SHELL, frozen, launch
 
@@ -47,6 +52,29 @@ def test_a_night_of_four_hours() -> None:
     simulation.clock.advance(4 * HOUR)
     simulation.ask(replace(early, id="later"))
     assert states(goes_on(simulation, campaign)) == {"succeeded": 6}
+
+
+@pytest.mark.parametrize("ends", ["deadline", "pause"])
+def test_what_lives_of_a_held_run_is_ended_too(ends: str) -> None:
+    """A fault of ours held a run, whose attempt lived on: nobody told it that the host was being taken away, and it was
+    killed without its last checkpoint. `pause --now` left it alone as well."""
+    campaign = frozen(["r0"], POLICY, knobs={"steps": 1000, "step_seconds": 54})
+    simulation = Simulation(1)
+    begun = simulation.clock.mono
+    simulation.ask(launch("launch", campaign))
+    while simulation.clock.mono < begun + 60:
+        simulation.turn()
+    simulation.supervisor.ledger.apply(
+        RunRef(campaign.campaign, "r0"), RunFaulted(simulation.clock.now(), "a surprising log")
+    )
+    if ends == "pause":
+        simulation.ask(Pause("pause", "ann@host", campaign.campaign, now=True))
+    while simulation.clock.mono < begun + (120 if ends == "pause" else 4 * HOUR):
+        simulation.turn()
+    (life,) = simulation.world.lives.values()
+    (run,) = simulation.runs(campaign).values()
+    assert life.state != State.LIVE and run.live_attempt is None
+    assert (run.state, run.cause) == (RunState.HELD, "internal")
 
 
 def test_with_checkpoints_the_last_minutes_are_used_and_saved() -> None:

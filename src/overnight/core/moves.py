@@ -139,16 +139,16 @@ def resumed(run: Run, campaign: Campaign, event: Event) -> Step:
 def paused(run: Run, campaign: Campaign, event: Event) -> Step:
     """`pause --now`: the live attempt ends uncounted."""
     assert isinstance(event, _e.PauseRequested)
-    if _newest(run).stop is not None:
-        return Step(run, ignored="it is being ended already")
+    if run.live_attempt is None or run.live_attempt.stop is not None:
+        return Step(run, ignored="nothing of it lives, or it is being ended already")
     return _stop(run, campaign, EndedBy.PAUSE, None, f"{event.by} paused the campaign now", evidence=False)
 
 
 def stopped_for_deadline(run: Run, campaign: Campaign, event: Event) -> Step:
     """Its attempt gets TERM and its grace while the host is still there."""
     assert isinstance(event, _e.DeadlineReached)
-    if _newest(run).stop is not None:
-        return Step(run, ignored="it is being ended already")
+    if run.live_attempt is None or run.live_attempt.stop is not None:
+        return Step(run, ignored="nothing of it lives, or it is being ended already")
     return _stop(run, campaign, EndedBy.DEADLINE, "timeout.host", event.words, evidence=False)
 
 

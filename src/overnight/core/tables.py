@@ -48,13 +48,13 @@ RUN_MOVES: Mapping[type, Mapping[R | A, Cell]] = {
         succeeded=Move("retried"), failed=Move("retried"), cancelled=Move("retried"), held=Move("retried_held"),
     ),
     e.ResumeRequested: _row(Ignore("it is not held"), R, held=Move("resumed")),
-    e.PauseRequested: _row(Ignore("it does not run"), R, running=Move("paused")),
+    e.PauseRequested: _row(Ignore("it does not run"), R, running=Move("paused"), held=Move("paused")),
     e.HoldRequested: _row(
         Ignore("it is at work or has ended"), R, pending=Move("held"), waiting=Move("held"), held=Move("held_on"),
     ),
     e.DeadlineReached: _row(
         Ignore("nothing of it runs or would start"), R, pending=Move("held_for_deadline"),
-        waiting=Move("held_for_deadline"), running=Move("stopped_for_deadline"),
+        waiting=Move("held_for_deadline"), running=Move("stopped_for_deadline"), held=Move("stopped_for_deadline"),
     ),
     e.CauseCured: _row(Ignore("it is not held"), R, held=Move("cured")),
     e.JudgementDue: _row(Ignore("it is not held"), R, held=Move("judged")),

@@ -58,7 +58,6 @@ class Deadlines:
         for ref, run in self._ledger.runs.items():
             if ref.campaign != campaign:
                 continue
-            if run.state == RunState.WAITING or (
-                reached and run.state == RunState.RUNNING and run.attempts[-1].stop is None
-            ):
+            live = run.live_attempt  # also of a run that is held
+            if run.state == RunState.WAITING or (reached and live is not None and live.stop is None):
                 yield ref

@@ -303,7 +303,8 @@ class Petitions:
         if campaign.state in OVER:
             raise Refusal(f"{campaign.id} is {campaign.state.value}; there is nothing to pause")
         self._ledger.put(replace(campaign, paused=True, paused_why=f"{request.by} paused it"))
-        live = self._of(campaign.id, RunState.RUNNING)
+        at_work = self._of(campaign.id, RunState.RUNNING, RunState.HELD)
+        live = [ref for ref in at_work if self._ledger.runs[ref].live_attempt is not None]
         if request.now:
             for ref in live:
                 self._ledger.apply(ref, PauseRequested(now, request.by))
