@@ -48,11 +48,19 @@ def run_timeout(run: Run, campaign: Campaign) -> float | None:
     return run.policy.timeout if run.policy.timeout is not None else campaign.policy.limits.timeout
 
 
+def attempt_timeout(run: Run, campaign: Campaign) -> float | None:
+    """The bound of one attempt. Where nobody set it apart from the run's it is the run's, also a row's own."""
+    limits = campaign.policy.limits
+    of_its_row = run.policy.timeout is not None or run.policy.unbounded
+    apart = limits.attempt_timeout != limits.timeout
+    return run_timeout(run, campaign) if of_its_row and not apart else limits.attempt_timeout
+
+
 def bound_seconds(run: Run, campaign: Campaign) -> float | None:
     """Seconds that the live (or next) attempt may run: what is left of the run's timeout, and its own."""
     whole = run_timeout(run, campaign)
     left = None if whole is None else max(0.0, whole - run.ran_seconds)
-    own = campaign.policy.limits.attempt_timeout
+    own = attempt_timeout(run, campaign)
     if left is None or own is None:
         return own if left is None else left
     return min(left, own)
@@ -91,7 +99,7 @@ def in_force(run: Run, campaign: Campaign, vitals: Vitals) -> LimitsInForce:
     excused = sum(vitals.excused.values())
     return LimitsInForce(
         timeout=None if whole is None else max(0.0, whole - run.ran_seconds),
-        attempt_timeout=limits.attempt_timeout,
+        attempt_timeout=attempt_timeout(run, campaign),
         startup=None if limits.startup is None else limits.startup + excused,
         heartbeat=None if heartbeat is None else max(heartbeat, vitals.quiet or 0.0),
         progress=None if progress is None else progress + excused,

@@ -209,7 +209,9 @@ class Simulation:
 
     def _may_be_unbounded(self, ref: RunRef) -> bool:
         """A person wrote "none", for the run and for an attempt, at some time: a shim keeps what it was told."""
-        campaign = self.supervisor.ledger.campaigns.get(ref.campaign)
+        campaign, run = self.supervisor.ledger.campaigns.get(ref.campaign), self.supervisor.ledger.get(ref)
+        if run is not None and run.policy.unbounded:
+            return True
         limits = None if campaign is None else campaign.policy.limits
         return limits is None or (limits.timeout is None and limits.attempt_timeout is None)
 

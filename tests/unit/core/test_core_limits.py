@@ -221,7 +221,19 @@ def test_none_is_the_only_way_to_be_unbounded() -> None:
     assert limits.bound_seconds(run, default) == 86_400.0
     unbounded = replace(run, policy=RowPolicy(unbounded=True))
     assert limits.run_timeout(unbounded, default) is None
-    assert limits.bound_seconds(unbounded, default) == 86_400.0  # its attempts are bounded still
+    assert limits.bound_seconds(unbounded, default) is None, "as launch and status warn"
+    apart = a_campaign(Policy(limits=Limits(attempt_timeout=3600.0)))
+    assert limits.bound_seconds(unbounded, apart) == 3600.0  # its attempts are bounded still
+
+
+def test_a_longer_row_is_not_ended_by_the_campaigns_own_limit() -> None:
+    """A row with @timeout 48h: each of its attempts was ended after the campaign's 24 h, which nobody had written."""
+    run = Run("c", "r", 0, policy=RowPolicy(timeout=172_800.0))
+    assert limits.bound_seconds(run, a_campaign()) == 172_800.0
+    assert in_force(run, a_campaign(), Vitals()).attempt_timeout == 172_800.0
+    apart = a_campaign(Policy(limits=Limits(attempt_timeout=3600.0)))
+    assert limits.bound_seconds(run, apart) == 3600.0
+    assert in_force(run, apart, Vitals()).attempt_timeout == 3600.0
 
 
 @pytest.mark.parametrize(
