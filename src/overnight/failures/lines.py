@@ -60,13 +60,14 @@ def clean(raw: bytes) -> Line:
         text = _unwrapped(text)
     if "\x1b" in text or "\x00" in text:
         text = _ANSI.sub("", text)
-    rank = ""
+    rank, torch = "", False
     for _ in range(5):
         match = _PREFIXES.match(text)
         if match is None or not match.end():
             break
-        if match.lastgroup and (not rank or match.lastgroup == "rank"):  # torch's own word tells most
-            rank = match[match.lastgroup]
+        if match.lastgroup and (not rank or match.lastgroup == "rank" or (match.lastgroup == "rank5" and not torch)):
+            # Torch's own word tells most; a launcher that put its own before Ray's knows less.
+            rank, torch = match[match.lastgroup], match.lastgroup == "rank"
         text = text[match.end() :]
     return Line(text.rstrip(), rank)
 
@@ -100,7 +101,7 @@ PROGRESS = re.compile(
 
 _FINISHED = (
     r"(?i)\b(?:training|run|job|experiment|pretraining|fine-?tuning|fit|sweep|all)\b.{0,24}"
-    r"\b(?:complete[d]?|finished|done|succeeded|ended (?:normally|successfully))\b"
+    r"(?<!to )\b(?:complete[d]?|finished|done|succeeded|ended (?:normally|successfully))\b"
     r"|`Trainer\.fit` stopped: `max_|train_runtime"
 )
 _FINISH = re.compile(_FINISHED)
