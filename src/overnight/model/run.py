@@ -30,7 +30,7 @@ class Process(Struct, frozen=True):
 LOST_SECONDS = 30 * 60.0  # an attempt lost for longer needs a person
 
 
-class ExitRecord(Struct, frozen=True):
+class ExitRecord(Struct, frozen=True, omit_defaults=True):
     """How a command ended, as the shim wrote it. `raw` is the wait status, so exit 137 and SIGKILL differ. `seconds` of
     running, without those in which the shim could not run; `ended_mono` by the monotonic clock of its boot."""
 
@@ -49,7 +49,7 @@ class ExitRecord(Struct, frozen=True):
     recorded: bool = True  # False: nobody wrote a record (the shim died)
 
 
-class Vitals(Struct, frozen=True):
+class Vitals(Struct, frozen=True, omit_defaults=True):
     """What looks at a live attempt have shown. Times are seconds of running since the attempt started, with
     suspensions taken out; `step` and `total` in the program's own unit."""
 
@@ -79,7 +79,7 @@ class Vitals(Struct, frozen=True):
     first_saved: float | None = None  # when its first checkpoint was seen to be written
 
 
-class Attempt(Struct, frozen=True):
+class Attempt(Struct, frozen=True, omit_defaults=True):
     """One execution of a run, numbered from 1, never reused."""
 
     n: int
@@ -129,7 +129,7 @@ class Attempt(Struct, frozen=True):
         return used is not None and used < len(self.slot.gpu_ids)
 
 
-class Budget(Struct, frozen=True):
+class Budget(Struct, frozen=True, omit_defaults=True):
     """What an epoch has used up. Reset by a person's retry."""
 
     counted: int = 0  # counted attempts since the last refill
@@ -147,7 +147,7 @@ class Wish(Struct, frozen=True):
     why: str
 
 
-class Run(Struct, frozen=True):
+class Run(Struct, frozen=True, omit_defaults=True):
     """One row of the manifest and all that happened to it."""
 
     campaign: str
