@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from overnight.model.codec import replace
-from overnight.model.effects import Effect, SetAside, StartAttempt, StopAttempt
+from overnight.model.effects import Effect, FinishRun, SetAside, StartAttempt, StopAttempt, VerifyAttempt
 from overnight.model.events import AttemptEnded, RetryDue, RunFaulted
 from overnight.model.run import Run, Vitals
 from overnight.model.time import Moment
@@ -250,7 +250,8 @@ class Supervisor:
             log.info("%s: %s", campaign, words)
         self.ledger.said.clear()
         stopped, self._stopped = self._stopped, set()
-        for ref, effect in asked:
+        # What an end leaves to be done comes after what begins elsewhere, which runs meanwhile.
+        for ref, effect in sorted(asked, key=lambda item: isinstance(item[1], VerifyAttempt | FinishRun | SetAside)):
             if (ref, effect) not in stopped and self._may_perform(effect):
                 self.dispatch.perform(ref, effect, now)
 
