@@ -38,7 +38,7 @@ class Ground:
         self.base, self.work, self.root, self.state = base, base / "work", base / "root", base / "root" / ".state"
         for folder in (self.work, base / "home"):
             folder.mkdir(parents=True)
-        ours = ("OVERNIGHT_", "CUDA_", "PYTHONDONTWRITEBYTECODE")  # as installed: with bytecode, not compiled each time
+        ours = ("OVERNIGHT_", "CUDA_")
         self.env = {name: value for name, value in INSTALLED.items() if not name.startswith(ours)} | {
             "HOME": str(base / "home"),
             "XDG_STATE_HOME": str(base / "home" / "state"),
