@@ -31,7 +31,7 @@ COLOURS = {
     "drained": "yellow",
     "quarantined": "red",
 }
-_PAINT = re.compile(r"(\x1b\[[\d;]*m)")  # what `paint` and `bold` put into a text
+_PAINT = re.compile(r"(\x1b\[(?:0|1|3[1-6]|90)m)")  # what `paint` and `bold` put into a text: nothing that hides it
 
 
 def say(text: str = "") -> None:

@@ -90,7 +90,7 @@ def test_results_and_report_fit_their_terminal(standin: StandIn, overnight: Over
 
 
 HOSTILE = "\x1bc\x1b]0;mine\x07 \x9b2J\x08 \x1b[8mboo \u202eten"
-OBEYED = ("\x1bc", "\x1b]", "\x07", "\x9b", "\x08", "\u202e")
+OBEYED = ("\x1b[8m", "\x1bc", "\x1b]", "\x07", "\x9b", "\x08", "\u202e")
 
 
 @pytest.mark.parametrize("no_colour", ["", "1"])
