@@ -237,3 +237,18 @@ def test_a_rank_that_waited_is_asked_after_the_one_that_never_came(tmp_path: Pat
     logs = [("rank0", waited), ("rank1", absent)]
     assert classify(b"", FAILED, files=logs).name == "import"
     assert classify(b"", FAILED, files=logs[:1]).name == "rendezvous"
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        b"srun: error: n3: task 3: Segmentation fault (core dumped)\n",
+        b"mpirun noticed that process rank 3 with PID 0 on node n3 exited on signal 11 (Segmentation fault).\n",
+    ],
+)
+def test_a_task_that_crashed_on_its_way_out_is_asked_first(tmp_path: Path, word: bytes) -> None:
+    """The rank ran out of memory and crashed while it left; its launcher saw the signal alone."""
+    rank = tmp_path / "3.log"
+    rank.write_bytes(b'Traceback (most recent call last):\n  File "train.py", line 7, in <module>\n' + OOM)
+    assert classify(word, FAILED, files=[("rank3", rank)]).name == "oom.gpu"
+    assert classify(word, FAILED).name == "crash"
