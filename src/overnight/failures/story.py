@@ -24,7 +24,7 @@ _CARRIER = re.compile(
 )
 
 # A port is taken by somebody at any time, and after a restart ranks wait for each other once more.
-_AT_ANY_TIME = re.compile(r"(?i)address already in use|EADDRINUSE|RendezvousTimeoutError")
+_AT_ANY_TIME = re.compile(r"(?i)address already in use|EADDRINUSE|RendezvousTimeoutError|initializing process group")
 
 _CLOSING_BYTES, _CLOSING_LINES = 8192, 12
 _EXCEPTION_LINE = re.compile(r"^(?:[a-z_]\w*\.)*[A-Z]\w*(?:Error|Exception)(?:: .|$)")
@@ -35,6 +35,7 @@ OWN_MISTAKE = re.compile(
 )
 
 LAUNCHER = "child-failed"  # the rule of a launcher's word for a worker that failed
+SHUT_DOWN = "horovod-peer-died"  # the rule of a rank that was told that another one raised
 SHELL = "command-missing"  # the rule of what a shell or an interpreter does not find
 LATE_STORE = "store-lost-late"  # what a rendezvous' failure is once steps were made
 REGISTERING = "jax-never-met"  # happens at the start alone, whatever was printed before
@@ -201,17 +202,20 @@ def _choice(source: Source, whole: list[Traceback], rules: RuleSet) -> Event:
     others = [
         event
         for event in last.events
-        if event.rule.role != "root"
-        and (event.offset <= last.exception_end or (event.rule.cls in _OF_PEERS and not own_mistake))
+        if event.rule.role != "root" and (event.offset <= last.exception_end or (_of_a_peer(event) and not own_mistake))
     ]
     # A peer's end, told once more by whoever noticed it: words of his own for it make it no mistake of his.
     told = whole[:-1] if own_mistake else whole
-    peers = [event for block in told for event in block.events if event.rule.cls in _OF_PEERS]
+    peers = [event for block in told for event in block.events if _of_a_peer(event)]
     if others or peers:
         return (others or peers)[0]
     if roots:
         return roots[0]
     return _unnamed(source, last, rules)
+
+
+def _of_a_peer(event: Event) -> bool:
+    return event.rule.cls in _OF_PEERS or event.rule.name == SHUT_DOWN
 
 
 def _unnamed(source: Source, block: Traceback, rules: RuleSet) -> Event:
