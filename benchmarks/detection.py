@@ -9,8 +9,7 @@ import time
 from ground import Ground, standing
 from table import Line, Series
 
-LIMIT_SECONDS, PROBES = 3.0, 20
-LIMITS = ("--set", f"limits.heartbeat={LIMIT_SECONDS:g}s", "--set", f"limits.progress={LIMIT_SECONDS:g}s")
+LIMIT_SECONDS, SHORT_SECONDS, PROBES = 3.0, 2.0, 20
 QUIET = ("--set", "limits.heartbeat=none", "--set", "limits.progress=none", "--set", "limits.startup=none")
 
 # Prints as a trainer does, says when that was for the last time, and hangs.
@@ -35,28 +34,35 @@ runs = "{rows}"
 
 def measure(series: Series, *, quick: bool) -> list[Line]:
     """Row 4 of the budgets."""
-    sizes = ((10, "local"), (50, "local")) if quick else ((10, "local"), (1000, "local"), (10_000, "fake"))
+    sizes = [(10, "local", SHORT_SECONDS, 0.5), (10, "local", LIMIT_SECONDS, 2)]
+    sizes += [(50, "local", LIMIT_SECONDS, 2)] if quick else []
+    sizes += [] if quick else [(1000, "local", LIMIT_SECONDS, 2), (10_000, "fake", LIMIT_SECONDS, 12)]
     budgets = []
-    for live, executor in sizes:
-        late, free = f"noticed, {live} live ({executor})", f"slot free after that, {live} live ({executor})"
+    for live, executor, limit, budget in sizes:
+        which = f"{live} live ({executor}){', a limit of 2 s' if limit == SHORT_SECONDS else ''}"
+        late, free = f"noticed, {which}", f"slot free after that, {which}"
         with standing() as ground:
-            noticed, freed = (_local if executor == "local" else _fake)(ground, live)
+            noticed, freed = (_local if executor == "local" else _fake)(ground, live, limit)
         series.note(late, noticed, "s")
         series.note(free, freed, "s")
         for name in (late, free):
             series.note(f"{name}, p99", [_percentile(series.values[name], 0.99)], "s")
-        budgets.append(series.never_above(late, 2 if live <= 2000 else 12))
+        budgets.append(series.never_above(late, budget))
     return budgets
 
 
-def _local(ground: Ground, live: int) -> tuple[list[float], list[float]]:
+def _limits(seconds: float) -> list[str]:
+    return ["--set", f"limits.heartbeat={seconds:g}s", "--set", f"limits.progress={seconds:g}s"]
+
+
+def _local(ground: Ground, live: int, limit: float) -> tuple[list[float], list[float]]:
     filler = max(0, live - PROBES)
     if filler:
         name = ground.launch("--name", "filler", "--slots", filler, *QUIET, "--runs", ground.rows(filler), "--",
                              "sleep", "100000", "{n}")  # fmt: skip
         _until_running(ground, name, filler)
     (ground.work / "hangs.py").write_text(HANGS)
-    words = ["--slots", min(live, PROBES), *LIMITS, "--set", "retry.max_attempts=1", "--set", "limits.grace=1s"]
+    words = ["--slots", min(live, PROBES), *_limits(limit), "--set", "retry.max_attempts=1", "--set", "limits.grace=1s"]
     rows = ground.rows(min(live, PROBES), "probes.csv")
     command = [sys.executable, "-u", "hangs.py", "{out_dir}", "{n}"]
     campaign = ground.launch("--name", "probes", *words, "--runs", rows, "--", *command)
@@ -64,11 +70,11 @@ def _local(ground: Ground, live: int) -> tuple[list[float], list[float]]:
     story, found = _story(ground, campaign), []
     for run, events in story.items():
         last = float((ground.root / "campaigns" / campaign / "runs" / run / "out" / "last").read_text())
-        found.append((events["LimitReached"] - last - LIMIT_SECONDS, events["AttemptEnded"] - events["LimitReached"]))
+        found.append((events["LimitReached"] - last - limit, events["AttemptEnded"] - events["LimitReached"]))
     return [a for a, _ in found], [b for _, b in found]
 
 
-def _fake(ground: Ground, live: int) -> tuple[list[float], list[float]]:
+def _fake(ground: Ground, live: int, limit: float) -> tuple[list[float], list[float]]:
     filler = ground.work / "filler.toml"
     filler.write_text(FAKE.format(name="filler", rows=ground.rows(live - PROBES), knobs="seconds = 1000000"))
     name = ground.launch(filler, "--slots", live - PROBES, *QUIET)
@@ -79,13 +85,13 @@ def _fake(ground: Ground, live: int) -> tuple[list[float], list[float]]:
     rules = [f'[[fake.rule]]\nrun = "{run}"\nhangs_after = {after}' for run, after in hangs.items()]
     knobs = "\n".join(["steps = 100000", "step_seconds = 0.1", *rules])
     probes.write_text(FAKE.format(name="probes", rows=rows, knobs=knobs))
-    words = [*LIMITS, "--set", "retry.max_attempts=1", "--set", "limits.grace=1s"]
+    words = [*_limits(limit), "--set", "retry.max_attempts=1", "--set", "limits.grace=1s"]
     campaign = ground.launch(probes, "--slots", PROBES, *words)
     ground.until_ended(campaign)
     found = []
     for run, events in _story(ground, campaign).items():
         hung = events["AttemptStarted"] + hangs[run]
-        found.append((events["LimitReached"] - hung - LIMIT_SECONDS, events["AttemptEnded"] - events["LimitReached"]))
+        found.append((events["LimitReached"] - hung - limit, events["AttemptEnded"] - events["LimitReached"]))
     return [a for a, _ in found], [b for _, b in found]
 
 
