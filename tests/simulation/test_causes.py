@@ -197,6 +197,16 @@ def test_a_cause_is_cured_while_attempts_from_before_still_end() -> None:
     assert len(story.said("met the same")) == 1
 
 
+def test_resume_of_what_has_failed_names_retry() -> None:
+    """A person typed `resume` in the morning, read "nothing was paused or held", and knew no further."""
+    story = Story(rows(1, {**EVERY, "attempt": 1, "exit_code": AUTH}))
+    assert {run.state for run in story.end().values()} == {RunState.FAILED}
+    request = r.Resume(*story.who, SHELL, story.code)
+    story.type(request)
+    answer = story.simulation.store.answer(request.id)
+    assert answer is not None and str(answer.hint).startswith(f"overnight retry {story.record.id}")
+
+
 def test_fail_fast_fails_at_the_first() -> None:
     """`fail_fast` asked for the end at the first failure, not for a proof by three."""
     story = Story(rows(6, {**EVERY, "exit_code": AUTH}, policy=replace(POLICY, fail_fast=True)))

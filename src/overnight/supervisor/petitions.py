@@ -19,7 +19,7 @@ from overnight.model.events import (
 )
 from overnight.model.manifest import Refusal, RunSpec
 from overnight.model.policy import CodeIdentity, RowPolicy
-from overnight.model.states import ENDED, OVER, RunState
+from overnight.model.states import ENDED, OVER, CampaignState, RunState
 from overnight.model.time import Moment
 from overnight.ports import RunRef, StoreError
 from overnight.supervisor.deadlines import with_deadline
@@ -336,7 +336,9 @@ class Petitions:
         words = [f"going on: {_counted(len(refs), 'held run')}"] if refs else []
         words += ["no longer paused"] if was else []
         words += ["no more scouts"] if campaign.hold is not None and not request.run_ids else []
-        return r.Answer(True, "; ".join(words) or "nothing was paused or held", campaign=campaign.id)
+        ended_badly = campaign.state in OVER and campaign.state != CampaignState.SUCCEEDED
+        hint = f"overnight retry {campaign.id} tries what failed or was cancelled again" if ended_badly else None
+        return r.Answer(True, "; ".join(words) or "nothing was paused or held", hint, campaign=campaign.id)
 
     def _state(self, ref: RunRef) -> RunState | None:
         run = self._ledger.get(ref)
