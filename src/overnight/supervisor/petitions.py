@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 ASKED_TO_GO = "asked to go"  # in the store's words: by whom, if the last supervisor was
 _NAMED = 20  # runs that an answer names
+_DROPPED: dict[RunState | None, str] = {
+    RunState.RUNNING: "dropped, being ended", RunState.VERIFYING: "dropped, unless it has just succeeded"
+}  # fmt: skip
 
 
 class LaunchFiles(Protocol):
@@ -288,12 +291,7 @@ class Petitions:
         kinds: dict[str, list[str]] = {}
         for ref in dropped:
             state = self._state(ref)
-            if state in ENDED:
-                kind = "ended before, and left as it is"
-            elif state == RunState.VERIFYING:
-                kind = "dropped, unless it has just succeeded"
-            else:
-                kind = "dropped, being ended" if state == RunState.RUNNING else "dropped"
+            kind = "ended before, and left as it is" if state in ENDED else _DROPPED.get(state, "dropped")
             kinds.setdefault(kind, []).append(ref.run_id)
             self._ledger.apply(ref, CancelRequested(now, by, why))
         return tuple(f"{kind}: {_named(names)}" for kind, names in kinds.items())
