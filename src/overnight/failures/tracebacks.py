@@ -126,7 +126,7 @@ def parse(source: Source, offset: int) -> Traceback:
     if "\\n" in head.text.partition(_HEAD)[2]:
         return _within_one_line(parsed, head.text)
     parsed.hooked = _HOOKED.match(raw) is not None
-    parsed.labelled = parsed.hooked or (bool(rank) and _first_frame_is_of(source, rank, raw[at : at + _LOOK_BYTES]))
+    parsed.labelled = bool(rank) and _first_frame_is_of(source, rank, raw[at : at + _LOOK_BYTES])
     margin = _margin(source, before, raw[at:])
     usual = [
         all(pair) for pair in zip(*(_news(source, line) for line in raw[: at + 500].split(b"\n")[:2]), strict=False)
