@@ -277,8 +277,9 @@ def test_an_interrupted_request_says_what_becomes_of_it(
 
 
 WAITING = """
-import sys
+import signal, sys
 from overnight.api import waiting
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would we
 look = waiting.Overseeing.look
 def looked(self):
     print("waiting", flush=True)
