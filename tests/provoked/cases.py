@@ -59,7 +59,7 @@ RANKS = [
     Case("rank-silent", torchrun("ranks.py raises-silently", "--redirects=3"), "code", "ValueError: label 11 is not"),
     Case("rank-killed", torchrun("ranks.py killed"), "unknown", "exitcode: -9", "first-worker-killed"),
     Case("rank-segfaults", torchrun("ranks.py segfaults"), "crash", "egmentation fault"),
-    Case("rank-aborts", torchrun("ranks.py aborts"), "crash", "exitcode: -6", "first-worker-aborted"),
+    Case("rank-aborts", torchrun("ranks.py aborts"), "crash", "Python error: Aborted", "python-code-aborted"),
     Case("rank-behind-words", behind(torchrun("ranks.py raises")), "code", "ValueError: label 11 is not"),
     Case("rank-hangs", torchrun("ranks.py hangs"), "nccl.timeout", "Timed out waiting", "nccl-timeout"),
     Case("rank-leaves", torchrun("ranks.py leaves"), "nccl.error", "by peer", "transport-closed"),

@@ -32,6 +32,7 @@ _KERNEL = frozenset({"gpu.hardware", "oom.host", "disk.io", "disk.full", "cuda.e
 # What nobody runs into because a scheduler ends him: in a rank's own log it came before the scheduler's word.
 _UNTOLD = frozenset({"oom.gpu", "disk.full", "data.missing", "data.corrupt", "import", "auth", "numeric", "checkpoint"})
 _NEAR_END_LINES = 40
+_ABORTED_ITSELF = "python-code-aborted"  # the rule of an abort below the program's own lines
 _SAVE_FAILED = "checkpoint-save-failed"  # the rule of a save that failed for no named reason
 GPU_SHARED = "gpu.shared"  # flag: another process was seen holding the memory; core.retry gives it one more try
 _OTHER = re.compile(r"\bProcess \d{1,10} has \d{1,6}(?:\.\d{1,3})? GiB memory in use")
@@ -111,6 +112,8 @@ def _judge(
         return Classification(name="none")
     kernel = _kernel_event(outcome, rules)
     root = _root(case)
+    if root is not None and root.rule.launcher and root.rule.cls == "crash":
+        root = _aborted_itself(case) or root
     if root is not None and root.rule.name == _SAVE_FAILED:
         root = _why_not_saved(root, case)
     hardware = [event for event in case.roots(SAID) if event.rule.cls == "gpu.hardware"]
@@ -234,6 +237,9 @@ def _without_root(sources: Sequence[tuple[str | None, Source]], case: Case, outc
     killed = next((event for event in fallbacks if event.rule.name == KILLED), None)
     if killed is not None and telling and killed.file == telling[0].file and killed.order < telling[0].order:
         return _verdict(sources, case, killed)  # they lost him
+    aborted = _aborted_itself(case)
+    if aborted is not None:
+        return _verdict(sources, case, aborted)
     died = died_before_steps(case) if case.consequences() and not told else None
     for event in [died] if died is not None else telling:
         return _verdict(sources, case, event)
@@ -246,6 +252,16 @@ def _without_root(sources: Sequence[tuple[str | None, Source]], case: Case, outc
         for event in sorted(case.consequences(), key=by_order):
             return _verdict(sources, case, event)
     return _explained(sources, case, known.by_status(outcome))
+
+
+def _aborted_itself(case: Case) -> Event | None:
+    """The abort of a rank in the middle of its own code, which had heard of nobody's loss. One on its way out, or of a
+    library's thread, tells nothing."""
+    for event in case.fallbacks():
+        before = (other for other in case.consequences() if other.file == event.file and other.order < event.order)
+        if event.rule.name == _ABORTED_ITSELF and all(other.rule.cls == "unknown" for other in before):
+            return event
+    return None
 
 
 def _looks_healthy(source: Source, case: Case) -> bool:

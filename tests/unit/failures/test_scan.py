@@ -197,6 +197,11 @@ RAISED = b"""[rank1]: Traceback (most recent call last):
 [rank1]:     raise ValueError("label 11 is not among 10 classes")
 [rank1]: ValueError: label 11 is not among 10 classes
 """
+OWN_ABORT = b"""Fatal Python error: Aborted
+
+Current thread 0x00007f4ab01e8b80 (most recent call first):
+  File "/work/ranks.py", line 30 in fail
+"""
 GOING = b"terminate called without an active exception\n"
 
 
@@ -208,6 +213,8 @@ GOING = b"terminate called without an active exception\n"
         ((LOST, b"terminate called after throwing an instance of 'std::bad_variant_access'\n"), "crash"),
         ((LOST, b""), "crash"),
         ((LOST + GOING, LOST), "nccl.error"),
+        ((LOST + GOING, b"step 1\n" + OWN_ABORT), "crash"),
+        ((LOST + OWN_ABORT, LOST + GOING), "nccl.error"),
     ],
 )
 def test_a_launchers_word_for_an_end_comes_after_what_the_worker_said(
