@@ -27,7 +27,7 @@ class Case:
                 event.file, event.order = name, place * _LOG + event.offset
                 if event.rule.launcher and place == 0 and told:
                     event.order = len(sources) * _LOG + event.offset
-                    event.strength = event.strength if all(map(event.rule.fits, told)) else HINT
+                    event.strength = HINT if any(map(event.rule.spoken_against, told)) else event.strength
                 (self.survived if event.end <= border else self.alive).append(event)
 
     def roots(self, strength: int) -> list[Event]:

@@ -101,12 +101,15 @@ class Rule:
                 self._near = either(self.written.near)
             if not self._near.search(surroundings):
                 return False
-        if self.written.away:
-            if self._away is None:
-                self._away = either(self.written.away)
-            if self._away.search(surroundings):
-                return False
-        return True
+        return not self.spoken_against(surroundings)
+
+    def spoken_against(self, surroundings: str) -> bool:
+        """Whether the text shows what the rule asks to be away."""
+        if not self.written.away:
+            return False
+        if self._away is None:
+            self._away = either(self.written.away)
+        return self._away.search(surroundings) is not None
 
     def describe(self, found: re.Match[str] | bool, text: str) -> str:
         """The message for a person: the template filled, or the line itself."""

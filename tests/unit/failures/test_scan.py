@@ -259,3 +259,15 @@ def test_a_task_that_crashed_on_its_way_out_is_asked_first(tmp_path: Path, word:
     rank.write_bytes(b'Traceback (most recent call last):\n  File "train.py", line 7, in <module>\n' + OOM)
     assert classify(word, FAILED, files=[("rank3", rank)]).name == "oom.gpu"
     assert classify(word, FAILED).name == "crash"
+
+
+def test_a_worker_that_nobody_of_ours_killed_was_killed_by_somebody(tmp_path: Path) -> None:
+    """torchrun saw the worker first that had only lost its peer, and blamed it for what a killer did."""
+    rank = tmp_path / "0.log"
+    rank.write_bytes(LOST + GOING)
+    table = b"Failures:\n[1]:\n  rank      : 1 (local_rank: 1)\n  exitcode  : -9 (pid: 62)  (SIGKILL)\n"
+    first = ABORTED.replace(b"local_rank: 1", b"local_rank: 0")
+    found = classify(first + table, FAILED, files=[("rank0", rank)])
+    assert (found.name, found.rule) == ("unknown", "other-worker-killed")
+    ended = b"W1125 20:37:54.700000 60 api.py:900] Sending process 62 closing signal SIGTERM\n"
+    assert classify(ended + first + table, FAILED, files=[("rank0", rank)]).name == "nccl.error"
