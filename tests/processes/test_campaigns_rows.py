@@ -148,6 +148,26 @@ def test_a_row_gets_another_timeout_of_its_own(ground):
     await_that(lambda: ground.counts(campaign) == {"succeeded": 2})
 
 
+def test_a_rebuilt_database_knows_what_a_row_was_given(ground):
+    """Guards against a row that an amendment gave an hour, and that fails at its old second after a `rebuild`."""
+    rows = ground.file("sweep.csv", "run_id,n,@timeout\na,0,1s\n")
+    command = ["--name", "own", "--set", "limits.grace=200ms", "--runs", rows, "--", "sh", "-c", GATED, "{n}"]
+    campaign = ground.launch(*command)
+    await_that(lambda: ground.counts(campaign) == {"failed": 1})
+    ground.file("sweep.csv", "run_id,n,@timeout\na,0,1h\n")
+    ground.overnight("amend", campaign, "--runs", rows)
+    ground.overnight("supervisor", "stop")
+    for path in ground.state.glob("overnight.db*"):
+        path.unlink()
+    ground.overnight("rebuild")
+    ground.overnight("resume", campaign)
+    ground.overnight("retry", campaign, "a")
+    bound = ground.attempt(campaign, "a", 2) / "bound"
+    await_that(lambda: bound.exists() and json.loads(bound.read_text())["seconds"] > 3000)
+    ground.file("go", "")
+    await_that(lambda: ground.counts(campaign) == {"succeeded": 1})
+
+
 def test_a_longer_timeout_saves_a_live_attempt(ground):
     """Guards against the other direction: a shim that ends a run by the bound that was in force when it began."""
     campaign = ground.launch("--timeout", "5s", *gated(ground, 1))

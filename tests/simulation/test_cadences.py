@@ -9,7 +9,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 from false_kills import DEFAULTS, SCALES, latencies  # noqa: E402  (it lies beside the tests, not in the package)
-from replay import Cadence, cadences, replaying  # noqa: E402
+from replay import Cadence, cadences, replaying  # noqa: E402  (so does this)
 
 
 @pytest.mark.parametrize("scale", SCALES)
