@@ -4,6 +4,7 @@ import contextlib
 import gc
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from overnight.store.schema import check_version, migrations
 
 SQL = load("reading")
 BUSY_SECONDS = 5.0
+FILLED_SECONDS = 2.0  # by then a database that was empty has its tables, if somebody is at work on it
 
 
 class Tally(Struct, frozen=True):
@@ -373,7 +375,9 @@ def _connect_reading(path: str, options: str) -> sqlite3.Connection:
 
 def _look(connection: sqlite3.Connection, path: str) -> None:
     newest = migrations()[-1][0]
-    found = check_version(connection, path, newest)
+    until = time.monotonic() + FILLED_SECONDS
+    while (found := check_version(connection, path, newest)) == 0 and time.monotonic() < until:
+        time.sleep(0.02)  # a root's first supervisor is at it right now
     if found == 0:
         raise StoreFault(f"the database {path} is empty", "the supervisor fills it: overnight supervisor start", "new")
     if found < newest:
