@@ -1,5 +1,6 @@
 """A root on a volume that two hosts mount: two real hosts, as far as names and processes go."""
 
+import contextlib
 import json
 import os
 import signal
@@ -63,11 +64,33 @@ class Host:
                 continue
         return [pid for pid in found if alive(pid)]
 
+    def trainers(self) -> list[int]:
+        """The live shells of attempts. What one of them forks has its words, too, until it becomes `sleep`."""
+        return [pid for pid in self.pids("trap") if _leads(pid)]
+
+    def watching(self) -> list[int]:
+        """Its supervisor and its keeper, by what they wrote about themselves."""
+        written = (self.ground.holder["pid"], self.ground.keeper_pid())
+        return [pid for pid in self.pids("overnight.") if _own_number(pid) in written]
+
     def power_off(self) -> None:
         with_kill = [self.init] if alive(self.init) else []
         for pid in with_kill:
             os.kill(pid, signal.SIGKILL)
         self.unshare.wait(20)
+
+
+def _leads(pid: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        return os.getpgid(pid) == pid
+    return False
+
+
+def _own_number(pid: int) -> int:
+    """What the process's own host calls it (NSpid of proc_pid_status(5)); 0 where it is gone."""
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/status").read_text().split("NSpid:")[1].split("\n")[0].split()[-1])
+    return 0
 
 
 @pytest.fixture
@@ -137,8 +160,7 @@ def test_a_host_that_was_only_frozen_steps_down(hosts: tuple[Host, Host]) -> Non
     alpha, beta = hosts
     campaign = launched(alpha, 2)
     live(alpha, campaign, 2)
-    watching = alpha.pids("overnight.supervisor", "overnight.keeper")  # and the shims, which are forks of the keeper
-    frozen = [pid for pid in watching if "shim" not in Path(f"/proc/{pid}/comm").read_text()]
+    frozen = alpha.watching()
     assert len(frozen) == 2
     for pid in frozen:
         os.kill(pid, signal.SIGSTOP)
@@ -147,7 +169,7 @@ def test_a_host_that_was_only_frozen_steps_down(hosts: tuple[Host, Host]) -> Non
     for pid in frozen:
         os.kill(pid, signal.SIGCONT)
     await_that(lambda: not alpha.pids("sh", "overnight"), 60)  # TERM and grace for its runs, then itself
-    assert len(beta.pids("trap")) == 2
+    assert len(beta.trainers()) == 2
     refused = alpha.overnight("retry", campaign, "--root", alpha.ground.root, code=4)
     assert "host beta leads" in refused.err
     assert not list((alpha.ground.base / "state" / "inbox").glob("*.json"))
