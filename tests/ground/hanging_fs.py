@@ -1,7 +1,7 @@
 """A file system that passes everything on to a folder, and hangs when told: `python hanging_fs.py FOLDER MOUNT HANG`.
 
 While the file HANG exists, every operation on what bears its text in its path waits: its callers sleep in the kernel,
-uninterruptibly once the request has reached us.
+uninterruptibly once the request has reached us. The first that waits makes the file HANG.waits.
 """
 
 import errno
@@ -28,6 +28,7 @@ class HangingFs(fuse.Operations):
                 break
             if word not in path:
                 break
+            Path(f"{self._hang}.waits").touch()
             time.sleep(0.05)
         return self._folder + path
 

@@ -29,6 +29,10 @@ class Hanging:
     def hang(self, word: str) -> None:
         self._word.write_text(word)
 
+    def waits(self) -> bool:
+        """Somebody has met what hangs."""
+        return Path(f"{self._word}.waits").exists()
+
     def heal(self) -> None:
         self._word.unlink(missing_ok=True)
 
@@ -90,6 +94,31 @@ def test_a_root_that_hangs_stalls_nobody_and_holds_up_nobody(
     await_that(lambda: ground.status(campaign)["counts"] == {"succeeded": 2}, 60)
     attempts = [ground.summary(campaign, run["run_id"])["attempts"] for run in ground.status(campaign)["runs"]]
     assert [len(each) for each in attempts] == [1, 1]
+
+
+def test_a_root_that_hangs_at_a_launch_holds_up_nobody_else(
+    tmp_path: Path, hanging: Hanging, grounds: list[Ground]
+) -> None:
+    """The file server stopped answering in the second in which somebody launched: the loop slept in it with the new
+    manifest, its successors did so too, and nobody's limit was kept."""
+    ground = Ground(tmp_path / "g", root=hanging.mount / "root")
+    ground.env["OVERNIGHT_STATE"] = str(tmp_path / "state")
+    grounds.append(ground)
+    limits = ["--set", "limits.timeout=6s", "--set", "limits.grace=1s", "--set", "retry.max_attempts=1"]
+    late = ground.launch("--name", "late", *limits, "--", "sleep", "97531")
+    await_that(lambda: ground.counts(late).get("running") == 1)
+    pid = ground.supervisor()
+    hanging.hang("manifest.json")
+    launching = ground.start("launch", "--json", "--name", "new", "--", "true")
+    await_that(hanging.waits)
+    await_that(lambda: not any(_says(pid, "sleep\x0097531") for pid in _pids()), 30)
+    ground.overnight("pause", late)
+    beat = ground.holder["beat"]
+    await_that(lambda: ground.holder["beat"] > beat + 3)
+    assert ground.supervisor() == pid and launching.process.poll() is None
+    hanging.heal()
+    new = launching.answer().document["campaign"]
+    await_that(lambda: ground.counts(new) == {"succeeded": 1} and ground.counts(late) == {"failed": 1}, 60)
 
 
 def test_a_supervisor_comes_up_although_its_root_hangs(tmp_path: Path, hanging: Hanging, grounds: list[Ground]) -> None:

@@ -5,7 +5,7 @@ import pytest
 from overnight.executors.fake.life import State
 from overnight.model.codec import replace
 from overnight.model.events import RunFaulted
-from overnight.model.manifest import Frozen
+from overnight.model.manifest import Frozen, RunSpec
 from overnight.model.policy import Checkpoint, CodeIdentity, Limits, Policy, Resources
 from overnight.model.requests import Amend, Cancel, Pause, Resume
 from overnight.model.run import Run
@@ -117,6 +117,11 @@ def test_a_cancel_in_the_turn_that_adds_the_rows_reaches_them() -> None:
     campaign = frozen(["a", "b"], Policy(), knobs={"seconds": 50})
     simulation = Simulation(1)
     simulation.ask(launch("launch", campaign))
+    while not simulation.store.campaigns():
+        simulation.turn()
+    code = CodeIdentity("code-1", 1)
+    simulation.ask(Amend("amend", "ann@host", campaign.campaign, code, added=(RunSpec("c", {}), RunSpec("d", {}))))
     simulation.ask(Cancel("cancel", "bob@host", campaign.campaign))
-    runs = simulation.run(campaign)
-    assert states(runs) == {"cancelled": 2}
+    for _ in range(100):
+        simulation.turn()
+    assert simulation.store.campaigns()[0].counts == {"cancelled": 4}

@@ -38,6 +38,39 @@ def test_a_request_that_breaks_us_is_answered(monkeypatch: pytest.MonkeyPatch) -
     _night(simulation)
 
 
+def test_what_is_asked_of_a_campaign_comes_after_its_launch() -> None:
+    """A `cancel` that was typed while the manifest was being written found no such campaign, which then ran."""
+    simulation = Simulation(1)
+    campaign, other = (frozen(["x", "y"], Policy(), name=name, knobs={"seconds": 5}) for name in ("first", "second"))
+    simulation.ask(launch("q1", campaign))
+    simulation.ask(r.Cancel("q2", "bob@host", campaign.campaign))
+    simulation.ask(launch("q3", other))
+    simulation.ask(launch("q4", other))
+    began = simulation.clock.mono
+    assert {run.state for run in simulation.run(campaign).values()} == {RunState.CANCELLED}
+    assert {run.state for run in simulation.run(other).values()} == {RunState.SUCCEEDED}
+    answers = [simulation.store.answer(f"q{n}") for n in (1, 2, 3, 4)]
+    assert [(a.ok, a.created) for a in answers if a is not None] == [(True, created) for created in (1, 0, 1, 0)]
+    assert simulation.clock.mono - began < 15, "nobody waited for a later turn"
+
+
+def test_a_manifest_that_cannot_be_written_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against a campaign of which `rebuild` would know nothing, and against one that keeps the others out."""
+    simulation = Simulation(1)
+
+    def full(campaign: str, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(simulation.files, "write_manifest", full)
+        simulation.ask(launch("q1", frozen(["x"], Policy(), name="bad")))
+        while (answer := simulation.store.answer("q1")) is None:
+            simulation.turn()
+    assert not answer.ok and "No space left" in answer.message
+    assert simulation.store.campaigns() == []
+    _night(simulation)
+
+
 @pytest.mark.parametrize("method", ["read", "delete"])
 def test_an_inbox_that_does_not_let_us_is_no_end(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A state directory that went read-only for a minute ended the supervisor at each request that it had answered."""

@@ -90,6 +90,17 @@ class StopSupervisor(_Request, frozen=True):
 Request = Launch | Retry | Amend | Pause | Resume | Cancel | StopSupervisor
 
 
+def campaign_of(request: Request) -> str:
+    """The campaign that it concerns; empty for the supervisor itself."""
+    match request:
+        case Launch():
+            return request.frozen.campaign
+        case StopSupervisor():
+            return ""
+        case _:
+            return request.campaign
+
+
 class Answer(Struct, frozen=True):
     """What became of a request. `ok` False: nothing was changed."""
 

@@ -114,6 +114,7 @@ class FileInbox:
         self._inode = os.stat(self._folder).st_ino
         self._wake = _open_fifo(state / WAKE)
         self._quiet_since: int | None = None  # the folder as it was when it held nothing for us
+        self._known: dict[str, Request] = {}  # by file: what is read once, for a large launch may lie there for long
         self._sweep()
 
     def read(self) -> Sequence[Request]:
@@ -132,8 +133,11 @@ class FileInbox:
         settled = time.time_ns() - changed > SETTLED_NS
         requests: list[Request] = []
         left = False
-        for name in sorted(os.listdir(self._inbox)):
-            if name.startswith(".") or not name.endswith(".json"):
+        names = [name for name in sorted(os.listdir(self._inbox)) if name[0] != "." and name.endswith(".json")]
+        self._known = {name: self._known[name] for name in names if name in self._known}
+        for name in names:
+            if name in self._known:
+                requests.append(self._known[name])
                 continue
             path = self._inbox / name
             try:
@@ -154,6 +158,7 @@ class FileInbox:
             if f"{request.id}.json" != name:
                 self._reject(path, f"carries the id {request.id!r}, which is not its file's name")
                 continue
+            self._known[name] = request
             requests.append(request)
         self._quiet_since = changed if settled and not requests and not left else None
         return requests

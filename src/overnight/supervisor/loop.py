@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from overnight.model.codec import replace
 from overnight.model.effects import Effect, FinishRun, SetAside, StartAttempt, StopAttempt, VerifyAttempt
 from overnight.model.events import AttemptEnded, RetryDue, RunFaulted
+from overnight.model.requests import Launch, campaign_of
 from overnight.model.run import Run, Vitals
 from overnight.model.time import Moment
 from overnight.ports import (
@@ -35,11 +36,13 @@ from overnight.supervisor.deadlines import Deadlines
 from overnight.supervisor.dispatch import Dispatch
 from overnight.supervisor.ground import Ground
 from overnight.supervisor.herald import Herald
+from overnight.supervisor.launches import LaunchFiles
 from overnight.supervisor.ledger import Ledger
 from overnight.supervisor.orders import Orders
 from overnight.supervisor.peeks import Peeks
-from overnight.supervisor.petitions import ASKED_TO_GO, LaunchFiles, Petitions
+from overnight.supervisor.petitions import ASKED_TO_GO, Petitions
 from overnight.supervisor.planner import Planner
+from overnight.supervisor.revisions import Revisions
 from overnight.supervisor.scribe import Scribe
 from overnight.supervisor.stepping_down import step_down
 from overnight.supervisor.watches import Watches
@@ -81,13 +84,12 @@ class Supervisor:
         self._tenure = tenure
         self._renewal_due = clock.now().mono
         self.dispatch = Dispatch(self.ledger, workers, orders, executors, probe, examiner, files, roll)
-        self.petitions = Petitions(self.ledger, launch_files, self._code_known)
-        self.scribe = Scribe(self.ledger, workers, files, launch_files, self.petitions)
+        self.revisions = Revisions(self.ledger)
+        self.petitions = Petitions(self.ledger, workers, launch_files, self.revisions, self._code_known)
+        self.scribe = Scribe(self.ledger, workers, files, launch_files, self.revisions)
         self.cures = Cures(self.ledger, orders, workers, cures, self.watches)
         ground = Ground(self.ledger, workers, files)
-        self.planner = Planner(
-            self.ledger, self.dispatch, orders, workers, code, ground, self.petitions.revise_code
-        )  # fmt: skip
+        self.planner = Planner(self.ledger, self.dispatch, orders, workers, code, ground, self.revisions.of_code)
         self.deadlines = Deadlines(self.ledger)
         self.herald = Herald(self.ledger, workers, notifier, orders.layout.root)
         self.ledger.on_move = self._moved
@@ -96,6 +98,7 @@ class Supervisor:
         self._vitals_due = 0.0
         self._silence_due = self._now.mono + SILENCE_SECONDS
         self._taken: list[str] = []
+        self._read_again = False
         self._complaints: dict[str, str] = {}
         self._stopped: set[tuple[RunRef, StopAttempt]] = set()  # begun although they could not be committed yet
 
@@ -136,10 +139,10 @@ class Supervisor:
                 self.dispatch.perform(ref, effect, now)
         asked = ledger.store.meta(ASKED_TO_GO)
         for campaign in list(ledger.campaigns.values()):
-            if campaign.ended is None and not asked:
-                ledger.put(replace(campaign, recovered=campaign.recovered + 1))
-            documents = ledger.store.revisions(campaign.id) if campaign.ended is None else []
-            self.petitions.revisions += [(campaign.id, n, document) for n, document in enumerate(documents, start=1)]
+            if campaign.ended is None:
+                self.revisions.recover(campaign.id)
+                if not asked:
+                    ledger.put(replace(campaign, recovered=campaign.recovered + 1))
             self.scribe.changed((campaign.id,))
         if asked:
             ledger.batch.meta[ASKED_TO_GO] = ""
@@ -151,6 +154,7 @@ class Supervisor:
         now = self.clock.now()
         self._notice_gap(now)
         self._now = now
+        self._read_again = False
         self._take_requests(now)
         for executor in self._executors.values():
             for ref, event in executor.poll():
@@ -180,7 +184,7 @@ class Supervisor:
         if not self.problem:
             self.scribe.write(now)
         self.dispatch.again(now)
-        if self.ledger.asked or self.ledger.batch.answers:
+        if self.ledger.asked or self.ledger.batch.answers or self._read_again:
             more = True
         sleep = 0.0 if (more and not self.problem) or self.workers.waiting() else self._sleep(now)
         self._wake = now.mono + sleep
@@ -201,10 +205,15 @@ class Supervisor:
         except OSError as problem:  # requests lie there as long as nobody takes them; what lives is watched meanwhile
             self._complain("the inbox", problem)
             return
+        launching: set[str] = set()
         for request in requests:
-            if request.id not in self._taken:
-                self.petitions.take(request, now)
+            campaign = campaign_of(request)
+            if request.id in self._taken or campaign in launching:
+                continue
+            if self.petitions.take(request, now):
                 self._taken.append(request.id)
+            else:  # what is asked of it comes after its launch
+                launching.add(campaign)
 
     def _done(self, done: Done, now: Moment) -> None:
         match done.tag:
@@ -219,6 +228,10 @@ class Supervisor:
                 self.planner.ground.seen(done, now)
             case ("code", str() as campaign):
                 self.planner.code_seen(campaign, done.value, done.problem, now)
+            case ("manifest", Launch() as request):
+                self.petitions.take(request, now, done)
+                self._taken.append(request.id)
+                self._read_again = True  # what waited for it in the inbox
             case ("cure", str() as campaign, str() as key):
                 self.cures.seen(campaign, key, done, now)
             case ("peek", RunRef() as ref, int() as n):

@@ -2,11 +2,8 @@
 
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Protocol
 
 from overnight.core import causes, deadline, scouts
-from overnight.manifest import Revision, difference, digest, load_manifest, revision_bytes
 from overnight.model import requests as r
 from overnight.model.campaign import Campaign
 from overnight.model.codec import replace
@@ -17,13 +14,15 @@ from overnight.model.events import (
     ResumeRequested,
     RetryRequested,
 )
-from overnight.model.manifest import Refusal, RunSpec
-from overnight.model.policy import CodeIdentity, RowPolicy
+from overnight.model.manifest import Refusal
 from overnight.model.states import ENDED, OVER, CampaignState, RunState
 from overnight.model.time import Moment
 from overnight.ports import RunRef, StoreError
 from overnight.supervisor.deadlines import with_deadline
+from overnight.supervisor.launches import Launches, LaunchFiles, counted
 from overnight.supervisor.ledger import SWEPT_PER_TURN, BrokenInvariant, Ledger
+from overnight.supervisor.revisions import Revisions
+from overnight.supervisor.workers import Done, Workers
 
 log = logging.getLogger(__name__)
 
@@ -34,32 +33,29 @@ _DROPPED: dict[RunState | None, str] = {
 }  # fmt: skip
 
 
-class LaunchFiles(Protocol):
-    """The files of a campaign that are written before it is committed; each call may come twice."""
-
-    def write_manifest(self, campaign: str, data: bytes) -> None: ...
-
-    def write_revision(self, campaign: str, n: int, data: bytes) -> None: ...
-
-    def write_launch_env(self, campaign: str, env: dict[str, str]) -> None: ...
-
-
 class Petitions:
     """Carries out requests. `code_known` tells the planner that a client has just looked at the code."""
 
-    def __init__(self, ledger: Ledger, files: LaunchFiles, code_known: Callable[[str, Moment], None]) -> None:
+    def __init__(
+        self, ledger: Ledger, workers: Workers, files: LaunchFiles, revisions: Revisions,
+        code_known: Callable[[str, Moment], None],
+    ) -> None:  # fmt: skip
         self._ledger = ledger
         self._files = files
+        self._revisions = revisions
         self._code_known = code_known
+        self._launches = Launches(ledger, workers, files, revisions, code_known)
         self.stop_wanted = False
-        self.revisions: list[tuple[str, int, bytes]] = []  # to be written after the commit: `supervisor.scribe`
 
-    def take(self, request: r.Request, now: Moment) -> None:
-        """One request. A second copy of one that was answered is ignored."""
+    def take(self, request: r.Request, now: Moment, written: Done | None = None) -> bool:
+        """One request. A second copy of one that was answered is ignored. False: not yet, for it is a launch whose
+        files are being written; it comes again with what became of that (`written`)."""
         try:
             if request.id in self._ledger.batch.answers or self._ledger.store.answer(request.id) is not None:
-                return
-            answer = self._answer(request, now)
+                return True
+            answer = self._answer(request, now, written)
+            if answer is None:
+                return False
         except Refusal as refusal:
             answer = r.Answer(False, refusal.message, refusal.hint)
         except OSError as problem:
@@ -72,11 +68,12 @@ class Petitions:
             answer = r.Answer(False, words, "see with status what was changed; supervisor.log says more")
         self._ledger.batch.answers[request.id] = answer
         self._ledger.batch.durable = True
+        return True
 
-    def _answer(self, request: r.Request, now: Moment) -> r.Answer:
+    def _answer(self, request: r.Request, now: Moment, written: Done | None) -> r.Answer | None:
         match request:
             case r.Launch():
-                return self._launch(request, now)
+                return self._launches.take(request, now, written)
             case r.Retry():
                 return self._retry(request, now)
             case r.Amend():
@@ -91,80 +88,6 @@ class Petitions:
                 self.stop_wanted = True
                 self._ledger.batch.meta[ASKED_TO_GO] = request.by
                 return r.Answer(True, "the supervisor stops; runs go on, bounded by their shims")
-
-    # --- launch --------------------------------------------------------------------------------------------
-
-    def _launch(self, request: r.Launch, now: Moment) -> r.Answer:
-        frozen = request.frozen
-        known = self._ledger.campaigns.get(frozen.campaign)
-        if known is not None:
-            words = f"{known.id} is {known.state.value} already; nothing is started twice"
-            return r.Answer(True, words, campaign=known.id)
-        if not request.fresh:
-            self._refuse_namesake(request)
-        shell = request.shell
-        campaign = Campaign(
-            id=frozen.campaign, name=frozen.manifest.name, sha256=frozen.sha256, created=now, policy=frozen.policy,
-            cwd=shell.cwd, umask=shell.umask, rlimits=shell.rlimits, required=frozen.manifest.required,
-            command=frozen.manifest.command, env=frozen.manifest.env, devices=request.devices, revision=0,
-        )  # fmt: skip
-        self._files.write_manifest(campaign.id, frozen.manifest_bytes)
-        self._files.write_launch_env(campaign.id, shell.env)
-        self._ledger.batch.manifests[campaign.id] = frozen.manifest_bytes
-        # The manifest holds no policy: rows that bring their own are kept with the first revision, for `rebuild`.
-        own = tuple(spec for spec in frozen.runs if spec.policy != RowPolicy())
-        campaign = with_deadline(campaign, shell.env, now)
-        campaign = self._revise(campaign, request.by, "launch", request.code, now, added=own, patch=request.patch)
-        self._ledger.add_runs(campaign, frozen.runs)
-        self._code_known(campaign.id, now)
-        return r.Answer(True, _counted(len(frozen.runs), "run"), campaign=campaign.id, created=True)
-
-    def _refuse_namesake(self, request: r.Launch) -> None:
-        frozen = request.frozen
-        for other in self._ledger.campaigns.values():
-            if other.name != frozen.manifest.name or other.state in OVER:
-                continue
-            data = self._ledger.store.manifest(other.id) or self._ledger.batch.manifests.get(other.id)
-            words = difference(load_manifest(data), frozen.manifest) if data is not None else []
-            raise Refusal(
-                f"{other.id} of the same name is {other.state.value}, and this is a different manifest: "
-                + ("; ".join(words) or "see manifest.json"),
-                f"overnight amend {other.id} …, or launch --fresh to start this one beside it",
-            )
-
-    # --- revisions -----------------------------------------------------------------------------------------
-
-    def revise_code(self, campaign: Campaign, code: CodeIdentity, patch: str | None, now: Moment) -> Campaign:
-        """The revision that changed code makes."""
-        return self._revise(campaign, "supervisor", "the code changed", code, now, patch=patch)
-
-    def _revise(
-        self, campaign: Campaign, by: str, why: str, code: CodeIdentity, now: Moment, *,
-        added: tuple[RunSpec, ...] = (), changed: tuple[RunSpec, ...] = (), dropped: tuple[str, ...] = (),
-        patch: str | None = None,
-    ) -> Campaign:  # fmt: skip
-        n = campaign.revision + 1
-        document = revision_bytes(
-            Revision(
-                n=n,
-                at=datetime.fromtimestamp(now.wall, UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-                by=by,
-                why=why,
-                policy=campaign.policy,
-                code=code,
-                added=added,
-                changed=changed,
-                dropped=dropped,
-                devices=campaign.devices,
-                patch=patch,
-                previous=campaign.revision_digest,
-            )
-        )
-        self._ledger.batch.revisions.append((campaign.id, n, document))
-        self.revisions.append((campaign.id, n, document))
-        return replace(campaign, revision=n, revision_digest=digest(document), code=code.digest or campaign.code)
-
-    # --- the others ----------------------------------------------------------------------------------------
 
     def _campaign(self, name: str) -> Campaign:
         campaign = self._ledger.campaigns.get(name)
@@ -193,7 +116,7 @@ class Petitions:
         self._files.write_launch_env(campaign.id, shell.env)
         campaign = replace(_tonight(campaign, shell, now), umask=shell.umask, rlimits=shell.rlimits)
         if code.digest is not None and code.digest != campaign.code:
-            campaign = self._revise(campaign, request.by, why, code, now, patch=request.patch)
+            campaign = self._revisions.make(campaign, request.by, why, code, now, patch=request.patch)
             words = f"the code changed: attempts from now on run revision {campaign.revision}"
             self._ledger.say(campaign.id, "", now, words)
         self._code_known(campaign.id, now)
@@ -225,7 +148,7 @@ class Petitions:
             self._ledger.apply(ref, RetryRequested(now, request.by, request.scratch))
         campaign = self._ledger.campaigns[campaign.id]
         self._ledger.put(replace(campaign, cancelling="", ended=None))
-        return r.Answer(True, f"to be tried again: {_counted(len(refs), 'run')}", campaign=campaign.id,
+        return r.Answer(True, f"to be tried again: {counted(len(refs), 'run')}", campaign=campaign.id,
                         details=tuple(ref.run_id for ref in refs[:1000]))  # fmt: skip
 
     def _in_common(self, ref: RunRef, failure_class: str | None) -> bool:
@@ -259,7 +182,7 @@ class Petitions:
         if request.shell is not None:
             self._files.write_launch_env(campaign.id, request.shell.env)
             campaign = replace(campaign, umask=request.shell.umask, rlimits=request.shell.rlimits)
-        campaign = self._revise(campaign, request.by, request.why or "amend", request.code, now,
+        campaign = self._revisions.make(campaign, request.by, request.why or "amend", request.code, now,
                                 added=request.added, changed=request.changed, dropped=request.dropped,
                                 patch=request.patch)  # fmt: skip
         said = "; ".join(words for words in (request.why, request.words) if words)
@@ -306,8 +229,8 @@ class Petitions:
         if request.now:
             for ref in live:
                 self._ledger.apply(ref, PauseRequested(now, request.by))
-            return r.Answer(True, f"paused; being ended: {_counted(len(live), 'live attempt')}", campaign=campaign.id)
-        return r.Answer(True, f"paused; going on: {_counted(len(live), 'live attempt')}", campaign=campaign.id)
+            return r.Answer(True, f"paused; being ended: {counted(len(live), 'live attempt')}", campaign=campaign.id)
+        return r.Answer(True, f"paused; going on: {counted(len(live), 'live attempt')}", campaign=campaign.id)
 
     def _of(self, campaign: str, *states: RunState) -> list[RunRef]:
         return [ref for ref, run in self._ledger.runs.items() if ref.campaign == campaign and run.state in states]
@@ -331,7 +254,7 @@ class Petitions:
         for ref in refs:  # what a cause in common holds is swept, some each turn
             if request.run_ids or not self._in_common(ref, None):
                 self._ledger.apply(ref, ResumeRequested(now, request.by))
-        words = [f"going on: {_counted(len(refs), 'held run')}"] if refs else []
+        words = [f"going on: {counted(len(refs), 'held run')}"] if refs else []
         words += ["no longer paused"] if was else []
         words += ["no more scouts"] if campaign.hold is not None and not request.run_ids else []
         ended_badly = campaign.state in OVER and campaign.state != CampaignState.SUCCEEDED
@@ -393,7 +316,3 @@ def _tonight(campaign: Campaign, shell: r.Shell, now: Moment) -> Campaign:
 def _named(names: list[str]) -> str:
     rest = len(names) - _NAMED
     return ", ".join(names[:_NAMED]) + (f" and {rest:,} more" if rest > 0 else "")
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}" + ("" if count == 1 else "s")

@@ -12,8 +12,9 @@ from overnight.model.campaign import Campaign
 from overnight.model.manifest import Refusal
 from overnight.model.time import Moment
 from overnight.ports import Files
+from overnight.supervisor.launches import LaunchFiles
 from overnight.supervisor.ledger import Ledger
-from overnight.supervisor.petitions import LaunchFiles, Petitions
+from overnight.supervisor.revisions import Revisions
 from overnight.supervisor.workers import Done, Workers
 
 log = logging.getLogger(__name__)
@@ -23,12 +24,12 @@ AGAIN_SECONDS = 5.0  # until revisions that could not be written are tried again
 
 
 class Scribe:
-    """campaign.json of what has changed, and revisions/<n>.json of what `petitions` decided."""
+    """campaign.json of what has changed, and revisions/<n>.json of what was decided."""
 
     def __init__(
-        self, ledger: Ledger, workers: Workers, files: Files, launch_files: LaunchFiles, petitions: Petitions
+        self, ledger: Ledger, workers: Workers, files: Files, launch_files: LaunchFiles, revisions: Revisions
     ) -> None:
-        self._ledger, self._workers, self._petitions = ledger, workers, petitions
+        self._ledger, self._workers, self._revisions = ledger, workers, revisions
         self._files, self._launch_files = files, launch_files
         self._changed: set[str] = set()
         self._written: dict[str, float] = {}
@@ -40,9 +41,9 @@ class Scribe:
 
     def write(self, now: Moment) -> None:
         """Hand over what is due; only after a commit."""
-        if self._petitions.revisions and self._revisions_due is not None and now.mono >= self._revisions_due:
+        if self._revisions.unwritten and self._revisions_due is not None and now.mono >= self._revisions_due:
             self._revisions_due = None
-            self._workers.submit(("revisions",), _revisions(self._launch_files, tuple(self._petitions.revisions)))
+            self._workers.submit(("revisions",), _revisions(self._launch_files, tuple(self._revisions.unwritten)))
         for name in sorted(self._changed):
             if now.mono - self._written.get(name, float("-inf")) >= CAMPAIGN_FILE_SECONDS:
                 self._written[name] = now.mono
@@ -65,7 +66,7 @@ class Scribe:
     def next_due(self) -> float | None:
         """When something is to be written (monotonic seconds)."""
         times = [self._written.get(name, 0.0) + CAMPAIGN_FILE_SECONDS for name in self._changed]
-        if self._petitions.revisions and self._revisions_due is not None:
+        if self._revisions.unwritten and self._revisions_due is not None:
             times.append(self._revisions_due)
         return min(times, default=None)
 
@@ -76,7 +77,7 @@ class Scribe:
             return
         self._revisions_due = now.mono
         count, wrong = done.value
-        del self._petitions.revisions[:count]
+        del self._revisions.unwritten[:count]
         for words in wrong:
             log.error("%s", words)
 

@@ -9,7 +9,7 @@ import pytest
 from overnight.model.manifest import Refusal
 from overnight.model.requests import Cancel, Pause, StopSupervisor
 from overnight.supervisor import inbox
-from overnight.supervisor.inbox import FileInbox, StateGone, new_request_id, submit
+from overnight.supervisor.inbox import FileInbox, StateGone, new_request_id, submit, withdraw
 
 
 def pause(campaign: str = "bat-1") -> Pause:
@@ -86,6 +86,17 @@ def test_nobody_there_to_wake_is_fine(tmp_path: Path) -> None:
     assert (tmp_path / "wake").is_fifo()
     assert len(box.read()) == 2
     box.close()
+
+
+def test_what_waits_is_read_once(tmp_path: Path) -> None:
+    """A launch of 100,000 rows that waited for a root that hung was read and parsed with every turn of the loop."""
+    box = FileInbox(tmp_path)
+    request = pause("c-1")
+    submit(tmp_path, request)
+    (first,) = box.read()
+    (again,) = box.read()
+    assert again is first
+    assert withdraw(tmp_path, request.id) and box.read() == []
 
 
 def test_a_full_disk_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
