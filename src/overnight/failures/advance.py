@@ -72,7 +72,7 @@ def was_advancing(source: Source, before: int) -> bool:
 def _no_progress(block: bytes) -> bool:
     """Quickly, for most blocks in which `PROGRESS` finds nothing: it is slow where it has to look at every byte."""
     lower = block.lower()
-    words = (b"step", b"iter", b"epoch", b"update", b"batch", b"sample", b"token")
+    words = (b"step", b"iter", b"epoch", b"update", b"batch", b"sample", b"token", b"trial ")
     return not any(word in lower for word in words) and not _BAR.search(lower) and not _IT.search(lower)
 
 

@@ -95,6 +95,7 @@ PROGRESS = re.compile(
     rb"(?:global[_ ]?step|step|iter(?:ation|s)?|it|update|batch|samples?|tokens?)s?"
     rb"[\"']?[ \t]{0,3}[:=#\[]?[ \t]{0,6}(\d{1,12})(?![\w.]*[a-z])"
     rb"|epoch[\"']?[ \t]{0,3}[:=#\[]?[ \t]{0,3}(\d{1,6}(?:\.\d{1,6})?)"
+    rb"|trial[ \t#]{1,3}(\d{1,6}) (?:finished|complete)"
     rb"|(\d{1,9})/\d{1,9} {0,3}\[[^\]\n]{0,60}(?:it/s|s/it|[<,])"
     rb")"
 )
