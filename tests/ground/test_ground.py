@@ -106,19 +106,22 @@ def test_a_root_that_hangs_at_a_launch_holds_up_nobody_else(
     grounds.append(ground)
     limits = ["--set", "limits.timeout=6s", "--set", "limits.grace=1s", "--set", "retry.max_attempts=1"]
     late = ground.launch("--name", "late", *limits, "--", "sleep", "97531")
-    await_that(lambda: ground.counts(late).get("running") == 1)
+    long = ground.launch("--name", "long", "--", "sh", "-c", "while [ ! -e go ]; do sleep 0.1; done")
+    await_that(lambda: ground.counts(late).get("running") == ground.counts(long).get("running") == 1)
     pid = ground.supervisor()
     hanging.hang("manifest.json")
     launching = ground.start("launch", "--json", "--name", "new", "--", "true")
     await_that(hanging.waits)
     await_that(lambda: not any(_says(pid, "sleep\x0097531") for pid in _pids()), 30)
-    ground.overnight("pause", late)
+    ground.overnight("pause", long)
     beat = ground.holder["beat"]
     await_that(lambda: ground.holder["beat"] > beat + 3)
     assert ground.supervisor() == pid and launching.process.poll() is None
     hanging.heal()
     new = launching.answer().document["campaign"]
-    await_that(lambda: ground.counts(new) == {"succeeded": 1} and ground.counts(late) == {"failed": 1}, 60)
+    ground.file("go", "")
+    done = {"succeeded": 1}
+    await_that(lambda: ground.counts(new) == ground.counts(long) == done and ground.counts(late) == {"failed": 1}, 60)
 
 
 def test_a_supervisor_comes_up_although_its_root_hangs(tmp_path: Path, hanging: Hanging, grounds: list[Ground]) -> None:
