@@ -39,9 +39,12 @@ _OTHER = re.compile(r"\bProcess \d{1,10} has \d{1,6}(?:\.\d{1,3})? GiB memory in
 _ERROR_LEVEL = re.compile(r".{0,80}\b(?:ERROR|CRITICAL|FATAL)\b|[Ee]rror\b")
 # The rules of a launcher's word for a signal that it was sent.
 TOLD_TO_END = ("agent-told-to-end", "slurm-step-told-to-end")
+CANCELLED = "slurm-cancelled"  # the rule of a scheduler's word that a job was ended, by whom it does not say
 KILLED = "killed-word"  # the rule of a shell's word for a process of its own
+_HOST = re.compile(r"[a-z][\w-]{2,60}\d[\w.-]{0,60}")  # a machine's name: there is a number in it
 _WARNED = re.compile(r"(?i)^\W{0,3}\[?W\d{4}\b|\bwarning\b")
 _CLOSE_BYTES = 20_000  # what is told of one failure stands within this
+_SAME_MESSAGE_BYTES = 600
 
 
 class Match(Struct, frozen=True):
@@ -113,7 +116,7 @@ def _judge(
     kernel = _kernel_event(outcome, rules)
     root = _root(case)
     if root is not None and root.rule.launcher and root.rule.cls == "crash":
-        root = _aborted_itself(case) or root
+        root = _aborted_itself(case) or _on_the_gpu(case) or root
     if root is not None and root.rule.name == _SAVE_FAILED:
         root = _why_not_saved(root, case)
     hardware = [event for event in case.roots(SAID) if event.rule.cls == "gpu.hardware"]
@@ -143,6 +146,8 @@ def _root(case: Case) -> Event | None:
     first = min(fatal, key=by_order, default=None)
     if first is not None and first.strength < FATAL and first.rule.cls in ("network", "auth"):
         first = _mistake_after(first, fatal) or first
+    if first is not None and first.rule.cls == "network" and first.strength < FATAL:
+        first = _no_meeting(first, fatal) or first
     if first is not None and first.rule.cls == "rendezvous" and not first.rule.own:
         first = _who_never_came(first, fatal) or first
     if first is not None and first.rule.cls == "code" and not first.rule.own:
@@ -152,7 +157,7 @@ def _root(case: Case) -> Event | None:
     if first is not None and first.rule.cls in ("network", "auth") and first.strength < FATAL:
         first = _tracker_after(first, fatal) or first
     if authorities:
-        authority = min(authorities, key=by_order)
+        authority = _why_lost(min(authorities, key=by_order), authorities)
         if first is None or authority.rule.cls == "oom.host":
             return authority
         if first.order > authority.order:
@@ -164,12 +169,27 @@ def _root(case: Case) -> Event | None:
     return first or min(case.roots(SAID), key=by_order, default=None)
 
 
+def _why_lost(first: Event, authorities: list[Event]) -> Event:
+    """A node that is gone because it was taken back: the same message says both."""
+    if first.rule.cls != "node.lost":
+        return first
+    taken = (event for event in authorities if event.rule.cls == "preempted" and event.file == first.file)
+    return next((event for event in taken if 0 < event.order - first.order < _SAME_MESSAGE_BYTES), first)
+
+
 def _mistake_after(mention: Event, fatal: list[Event]) -> Event | None:
     """The program's own mistake that ended it: what was merely spoken of before is its cause only where an error line
     says so, shortly before."""
     later = (event for event in fatal if event.order > mention.order and event.strength == FATAL)
     ended = min(later, key=by_order, default=None)
     return ended if ended is not None and ended.rule.cls == "code" and OWN_MISTAKE.match(ended.text) else None
+
+
+def _no_meeting(mention: Event, fatal: list[Event]) -> Event | None:
+    """The meeting that came to nothing, with the host that could not be reached before: a peer, and nobody outside."""
+    hosts = set(_HOST.findall(mention.text))
+    later = (event for event in fatal if event.order > mention.order and event.rule.cls == "rendezvous")
+    return next((event for event in sorted(later, key=by_order) if hosts & set(_HOST.findall(event.text))), None)
 
 
 def _who_never_came(waited: Event, fatal: list[Event]) -> Event | None:
@@ -232,15 +252,16 @@ def _without_root(sources: Sequence[tuple[str | None, Source]], case: Case, outc
     fallbacks = case.fallbacks()
     telling = sorted((event for event in case.consequences() if event.rule.cls != "unknown"), key=by_order)
     told = [event for event in case.consequences() if event.rule.name in TOLD_TO_END]
-    if told and (not telling or min(told, key=by_order).order < telling[0].order):
-        telling = [min(told, key=by_order)]  # what its workers printed while they were ended is no cause
+    stopped = [*told, *(event for event in fallbacks if event.rule.name == CANCELLED)]
+    if stopped and (not telling or min(stopped, key=by_order).order < telling[0].order):
+        telling = sorted(told, key=by_order)[:1]  # what its workers printed while they were ended is no cause
     killed = next((event for event in fallbacks if event.rule.name == KILLED), None)
     if killed is not None and telling and killed.file == telling[0].file and killed.order < telling[0].order:
         return _verdict(sources, case, killed)  # they lost him
     aborted = _aborted_itself(case)
     if aborted is not None:
         return _verdict(sources, case, aborted)
-    died = died_before_steps(case) if case.consequences() and not told else None
+    died = died_before_steps(case) if case.consequences() and not stopped else None
     for event in [died] if died is not None else telling:
         return _verdict(sources, case, event)
     for event in sorted(fallbacks, key=lambda event: (event.rule.cls == "unknown", event.order)):
@@ -262,6 +283,11 @@ def _aborted_itself(case: Case) -> Event | None:
         if event.rule.name == _ABORTED_ITSELF and all(other.rule.cls == "unknown" for other in before):
             return event
     return None
+
+
+def _on_the_gpu(case: Case) -> Event | None:
+    """What was printed of an error on the GPU, where a launcher knows only that the process aborted."""
+    return min((event for event in case.roots(SAID) if event.rule.cls == "cuda.error"), key=by_order, default=None)
 
 
 def _looks_healthy(source: Source, case: Case) -> bool:

@@ -139,7 +139,8 @@ SURVIVED = re.compile(
     r"|\bre-?attempt|\bre-?connect(?:ing|ed)\b|will (?:try|be (?:ignored|retried|skipped))|try(?:ing)? again in"
     r"|\bignor(?:e|ed|ing)\b|\bskipp(?:ed|ing)\b|\bfall(?:ing|s)? ?back\b|\bfallback\b|not a failure|non-?fatal"
     r"|\brecover(?:ed|ing)\b|\bcontinuing\b|harmless|handled gracefully|best[- ]effort|\bsucceeded (?:on|after)\b"
-    r"|attempt \d+ ?(?:/|of) ?\d+|some run data (?:will|may) not be synced|proceeding without|\bdisabling\b"
+    r"|attempt \d+ ?(?:/|of) ?\d+|some run data (?:will|may) not be synced|proceeding (?:without|anyway)|\bdisabling\b"
+    r"|proceeding with \w+(?: \w+){0,2} anyway"
     r"|thrown while requesting (?:HEAD|GET|PUT|POST)\b"  # what the hub's client says of each attempt
     r"|instead of failing|using cached|(?:halving|reducing|decreasing|lowering) (?:the )?batch"
 )
