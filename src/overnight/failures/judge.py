@@ -42,7 +42,7 @@ TOLD_TO_END = ("agent-told-to-end", "slurm-step-told-to-end")
 CANCELLED = "slurm-cancelled"  # the rule of a scheduler's word that a job was ended, by whom it does not say
 KILLED = "killed-word"  # the rule of a shell's word for a process of its own
 _HOST = re.compile(r"[a-z][\w-]{2,60}\d[\w.-]{0,60}")  # a machine's name: there is a number in it
-_WARNED = re.compile(r"(?i)^\W{0,3}\[?W\d{4}\b|\bwarning\b")
+_WARNED = re.compile(r"(?i)^\W{0,3}\[?W\d{4}\b|\bwarn(?:ing)?\b")
 _CLOSE_BYTES = 20_000  # what is told of one failure stands within this
 _SAME_MESSAGE_BYTES = 600
 
