@@ -42,7 +42,8 @@ TOLD_TO_END = ("agent-told-to-end", "slurm-step-told-to-end")
 CANCELLED = "slurm-cancelled"  # the rule of a scheduler's word that a job was ended, by whom it does not say
 KILLED = "killed-word"  # the rule of a shell's word for a process of its own
 _HOST = re.compile(r"[a-z][\w-]{2,60}\d[\w.-]{0,60}")  # a machine's name: there is a number in it
-_WARNED = re.compile(r"(?i)^\W{0,3}\[?W\d{4}\b|\bwarn(?:ing)?\b")
+_WARNED = re.compile(r"(?i)^(?:\W{0,3}\[?W\d{4}|\[W(?:\d{3,4})?)\b|\bwarn(?:ing)?\b")
+_TORCH_WARNS = re.compile(r"\[W(?:\d{3,4})? ")
 _CLOSE_BYTES = 20_000  # what is told of one failure stands within this
 _SAME_MESSAGE_BYTES = 600
 
@@ -250,7 +251,7 @@ def _without_root(sources: Sequence[tuple[str | None, Source]], case: Case, outc
     if strong is not None:
         return _explained(sources, case, strong)
     fallbacks = case.fallbacks()
-    telling = sorted((event for event in case.consequences() if event.rule.cls != "unknown"), key=by_order)
+    telling = sorted((event for event in case.consequences() if event.rule.cls != "unknown"), key=_warnings_last)
     told = [event for event in case.consequences() if event.rule.name in TOLD_TO_END]
     stopped = [*told, *(event for event in fallbacks if event.rule.name == CANCELLED)]
     if stopped and (not telling or min(stopped, key=by_order).order < telling[0].order):
@@ -273,6 +274,11 @@ def _without_root(sources: Sequence[tuple[str | None, Source]], case: Case, outc
         for event in sorted(case.consequences(), key=by_order):
             return _verdict(sources, case, event)
     return _explained(sources, case, known.by_status(outcome))
+
+
+def _warnings_last(event: Event) -> tuple[bool, float]:
+    """What torch merely warns of (a store that its server left) comes after whatever was worth an error."""
+    return _TORCH_WARNS.match(event.text) is not None, event.order
 
 
 def _aborted_itself(case: Case) -> Event | None:

@@ -26,6 +26,8 @@ _CARRIER = re.compile(
 # A port is taken by somebody at any time, and after a restart ranks wait for each other once more.
 _AT_ANY_TIME = re.compile(r"(?i)address already in use|EADDRINUSE|RendezvousTimeoutError|initializing process group")
 
+_BARRIER = re.compile(r"[Bb]arrier timed out")
+
 _CLOSING_BYTES, _CLOSING_LINES = 8192, 12
 _EXCEPTION_LINE = re.compile(r"^(?:[a-z_]\w*\.)*[A-Z]\w*(?:Error|Exception)(?:: .|$)")
 
@@ -38,6 +40,7 @@ LAUNCHER = "child-failed"  # the rule of a launcher's word for a worker that fai
 SHUT_DOWN = "horovod-peer-died"  # the rule of a rank that was told that another one raised
 SHELL = "command-missing"  # the rule of what a shell or an interpreter does not find
 LATE_STORE = "store-lost-late"  # what a rendezvous' failure is once steps were made
+LATE_BARRIER = "barrier-in-vain"  # … and a barrier's
 REGISTERING = "jax-never-met"  # happens at the start alone, whatever was printed before
 UNNAMED = "python-exception"  # the rule of an exception that no other rule knows
 
@@ -77,7 +80,7 @@ def _in_its_time(source: Source, event: Event, rules: RuleSet) -> Event:
     if event.rule.name == REGISTERING or _AT_ANY_TIME.search(event.text):
         return event
     if was_advancing(source, event.offset):
-        event.rule = rules.by_name[LATE_STORE]
+        event.rule = rules.by_name[LATE_BARRIER if _BARRIER.search(event.text) else LATE_STORE]
     return event
 
 
