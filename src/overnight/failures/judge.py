@@ -311,9 +311,14 @@ def _looks_healthy(source: Source, case: Case) -> bool:
 
 
 def _hung_up(source: Source, ends: list[Event]) -> bool:
-    """Whether they are but warnings of ranks whose peers left first, all of them when the work was done."""
-    warned = all(event.rule.role == "consequence" and _WARNED.search(event.text) for event in ends)
-    return warned and finished_before(source, min(event.offset for event in ends))
+    """Whether they are but words of those whose peers left first, all of them when the work was done."""
+    return all(map(_left_behind, ends)) and finished_before(source, min(event.offset for event in ends))
+
+
+def _left_behind(event: Event) -> bool:
+    """A warning of a lost peer, or a line about one that ended nobody."""
+    ended = event.raised or event.strength == FATAL or event.rule.cls == "nccl.timeout"
+    return event.rule.role == "consequence" and (_WARNED.search(event.text) is not None or not ended)
 
 
 def _low_disk(outcome: Outcome) -> Classification | None:

@@ -103,7 +103,7 @@ PROGRESS = re.compile(
 _FINISHED = (
     r"(?i)\b(?:training|run|job|experiment|pretraining|fine-?tuning|fit|sweep|all)\b.{0,24}"
     r"(?<!to )\b(?:complete[d]?|finished|done|succeeded|ended (?:normally|successfully))\b"
-    r"|`Trainer\.fit` stopped: `max_|train_runtime"
+    r"|`Trainer\.fit` stopped: `max_|train_runtime|\bfinal (?:loss|metrics|val|test|eval|acc|score)"
 )
 _FINISH = re.compile(_FINISHED)
 _COMPLETED = re.compile(

@@ -102,7 +102,7 @@ def _exception_before(
     tail = source.read_at(low, end - low)
     for raw in tail.split(b"\n")[-_CLOSING_LINES:]:
         line = own_words(source, raw)
-        if not _EXCEPTION_LINE.match(line.text):
+        if not _EXCEPTION_LINE.match(line.text) or _CARRIER.match(line.text):
             continue
         at = low + tail.rfind(raw)
         if any(block.exception_at == at for block in blocks):
