@@ -21,8 +21,9 @@ def classify(
 ) -> "Classification":
     """The failure class of a log (a path, or its bytes) with what else is known of the end.
 
-    `rules`: a file of rules to try before ours. Raises `NotFound` for a log or rules that cannot be read, `Refused`
-    for a signal that is none, or with the faults of the rules.
+    `exit_code`: 0 to 255; below zero it is a signal, as in Python's `subprocess`. `rules`: a file of rules to try
+    before ours. Raises `NotFound` for a log or rules that cannot be read, `Refused` for a signal or an exit code that
+    is none, or with the faults of the rules.
     """
     from overnight.api.ruling import rules_from
     from overnight.failures import classify as classify_log
@@ -50,9 +51,14 @@ def document(found: "Classification") -> dict[str, object]:
 
 
 def outcome_of(exit_code: int | None, signal: str | int | None, scheduler_state: str | None) -> "Outcome":
-    """What is known of an end beside its log. Raises `Refused` for a signal that is none."""
+    """What is known of an end beside its log. Raises `Refused` for a signal or an exit code that is none."""
     from overnight.failures import Outcome
 
+    if exit_code is not None and exit_code < 0:
+        signal = -exit_code if signal is None else signal
+        exit_code = None
+    elif exit_code is not None and exit_code > 255:
+        raise Refused(f"no program exits with {exit_code}", "0 to 255, or the signal that ended it")
     return Outcome(exit_code=exit_code, signal=_signal_name(signal), scheduler_state=scheduler_state)
 
 

@@ -5,13 +5,12 @@ import sys
 import click
 
 from overnight.cli import speak
-from overnight.cli.options import common
+from overnight.cli.options import common, ended
 
 
 @click.command("classify")
 @click.argument("log", metavar="LOG")
-@click.option("--exit-code", type=int, metavar="N", help="What the program exited with.")
-@click.option("--signal", metavar="NAME|N", help="The signal that ended it: SIGKILL, KILL or 9.")
+@ended
 @click.option("--scheduler-state", metavar="S", help="What the batch system said, such as OUT_OF_MEMORY.")
 @click.option("--rules", metavar="FILE", help="Rules of your own, tried before ours.")
 @common

@@ -6,6 +6,7 @@ import click
 
 from overnight.cli import speak, words
 from overnight.cli.options import common
+from overnight.queries.words import duration
 
 if TYPE_CHECKING:
     from overnight.api.campaign import Campaign
@@ -127,9 +128,9 @@ def _side_by_side(policy: "Policy", slots: int, devices: int) -> str:
 def limits_in_force(policy: "Policy") -> str:
     """One line: every bound that holds."""
     limits = policy.limits
-    parts = [f"timeout {words.duration(limits.timeout)} a run"]
+    parts = [f"timeout {duration(limits.timeout)} a run"]
     if limits.attempt_timeout != limits.timeout:
-        parts.append(f"{words.duration(limits.attempt_timeout)} an attempt")
+        parts.append(f"{duration(limits.attempt_timeout)} an attempt")
     parts += [f"{name} {_limit(getattr(limits, name))}" for name in ("startup", "heartbeat", "progress", "grace")]
     if limits.deadline is not None:
         parts.append(f"deadline {limits.deadline}")
@@ -137,7 +138,7 @@ def limits_in_force(policy: "Policy") -> str:
 
 
 def _limit(value: float | str | None) -> str:
-    return value if isinstance(value, str) else words.duration(value)
+    return value if isinstance(value, str) else duration(value)
 
 
 def _close(prepared: "Prepared", campaign: "Campaign") -> None:

@@ -16,6 +16,7 @@ from overnight.cli import speak, words
 from overnight.cli.watch import ends_in
 from overnight.model.states import ENDED
 from overnight.model.visible import visible
+from overnight.queries.words import duration
 
 if TYPE_CHECKING:
     from overnight.api.campaign import Campaign
@@ -147,7 +148,7 @@ def _row(run: "RunReport") -> tuple[str, ...]:
         "lost" if run.attempt_state == "lost" else run.state,
         (words.progress(run) if running else "") or _why(run),
         words.rate(progress.rate) if progress and running else "",
-        words.duration(run.quiet_seconds) if run.quiet_seconds is not None and running else "",
+        duration(run.quiet_seconds) if run.quiet_seconds is not None and running else "",
         str(run.attempts),
         run.slot or "",
     )

@@ -28,6 +28,19 @@ optional_campaign = click.argument("campaign", metavar="[CAMPAIGN]", required=Fa
 runs_argument = click.argument("runs", metavar="[RUN]...", nargs=-1)
 
 
+def ended(function: F) -> F:
+    """`--exit-code` and `--signal`: how the program ended whose log is read."""
+    function = click.option("--signal", metavar="NAME|N", help="The signal that ended it: SIGKILL, KILL or 9.")(
+        function
+    )
+    return click.option(
+        "--exit-code",
+        type=int,
+        metavar="N",
+        help="What the program exited with; below zero, as Python says it, the signal that ended it.",
+    )(function)
+
+
 def opened(campaign: str | None, root: str | None) -> "Campaign":
     """The campaign that was named by prefix or folder; without a name the one that is active."""
     from overnight.api.campaign import open as open_campaign

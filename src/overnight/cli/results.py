@@ -7,6 +7,7 @@ import click
 
 from overnight.cli import speak, words
 from overnight.cli.options import common, opened
+from overnight.queries.words import duration
 
 if TYPE_CHECKING:
     from overnight.model.reports import ResultsReport, RunResult
@@ -193,7 +194,7 @@ def _columns(report: "ResultsReport", everything: bool) -> list[_Column]:
         (any(row.failure_class for row in rows), ("class", lambda row: row.failure_class)),
     ]
     costs: list[tuple[bool, _Column]] = [
-        (True, ("time", lambda row: words.duration(row.seconds))),
+        (True, ("time", lambda row: duration(row.seconds))),
         (any(row.gpu_hours for row in rows), ("GPU-hours", lambda row: words.hours(row.gpu_hours))),
         (any(row.code for row in rows), ("code", _code)),
     ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from overnight.cli import speak, words
-from overnight.cli.options import common
+from overnight.cli.options import common, ended
 
 if TYPE_CHECKING:
     from overnight.api.ruling import Near, Test
@@ -80,8 +80,7 @@ def show(rule: str, file: str | None, root: str | None, as_json: bool) -> int:
 @command.command("test")
 @click.argument("log", metavar="LOG")
 @own_rules
-@click.option("--exit-code", type=int, metavar="N", help="What the program exited with.")
-@click.option("--signal", metavar="NAME|N", help="The signal that ended it: SIGKILL, KILL or 9.")
+@ended
 @common
 def test(log: str, file: str | None, exit_code: int | None, signal: str | None, root: str | None, as_json: bool) -> int:
     """Which rules match a log, at which lines, and why one of them decides. `-` reads stdin.

@@ -7,6 +7,7 @@ import click
 
 from overnight.cli import speak, words
 from overnight.cli.options import common, optional_campaign
+from overnight.queries.words import duration
 
 if TYPE_CHECKING:
     from overnight.api.campaign import Campaign
@@ -127,7 +128,7 @@ def row(run: "RunReport", watched: bool) -> tuple[str, ...]:
     rate only while somebody looks."""
     running = run.state == "running" and run.attempt_state != "lost"
     seen = running and watched
-    quiet = f"life {words.duration(run.quiet_seconds)} ago" if run.quiet_seconds is not None and seen else ""
+    quiet = f"life {duration(run.quiet_seconds)} ago" if run.quiet_seconds is not None and seen else ""
     reached = words.progress(run)
     silent = running or run.state in {"succeeded", "pending"}
     return (

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from overnight.cli import speak, words
+from overnight.cli import speak
 from overnight.cli.options import common, opened, optional_campaign
+from overnight.queries.words import duration
 
 if TYPE_CHECKING:
     from overnight.api.campaign import Campaign
@@ -86,4 +87,4 @@ def eta(report: "StatusReport", typical_seconds: float | None) -> float | None:
 def ends_in(report: "StatusReport", typical_seconds: float | None) -> str:
     """`about 2 h 10 min left`, or nothing."""
     left = eta(report, typical_seconds)
-    return f"about {words.duration(left)} left" if left is not None else ""
+    return f"about {duration(left)} left" if left is not None else ""

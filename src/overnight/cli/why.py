@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from overnight.cli import speak, words
+from overnight.cli import speak
 from overnight.cli.options import campaign_argument, common, opened
+from overnight.queries.words import duration
 
 if TYPE_CHECKING:
     from overnight.model.reports import AttemptReport, StoryLine, WhyReport
@@ -81,7 +82,7 @@ def _attempt(attempt: "AttemptReport") -> tuple[str, ...]:
     return (
         f"#{attempt.n}",
         end,
-        words.duration(attempt.seconds),
+        duration(attempt.seconds),
         attempt.slot,
         attempt.failure_class or "",
         attempt.rule or "",

@@ -1,28 +1,10 @@
-"""Durations, numbers and counts as a person reads them, always with their unit."""
+"""Numbers and counts as a person reads them, always with their unit."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from overnight.model.reports import RunReport
-
-
-def duration(seconds: float | None) -> str:
-    """`45 s`, `15 min`, `1 h 30 min`, `2 d 4 h`; None is "none": unbounded."""
-    if seconds is None:
-        return "none"
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms" if seconds else "0 s"
-    if seconds < 90:
-        return f"{seconds:.3g} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h" if hours else f"{days} d"
 
 
 def hours(value: float) -> str:

@@ -20,18 +20,22 @@ def times(number: int) -> str:
     return "once" if number == 1 else f"{number} times"
 
 
-def duration(seconds: float) -> str:
-    """Two units at most: `45 s`, `3 min`, `2 h 5 min`, `3 d 4 h`."""
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min"
-    if whole < 86_400:
-        rest = whole % 3600 // 60
-        return f"{whole // 3600} h" + (f" {rest} min" if rest else "")
-    rest = whole % 86_400 // 3600
-    return f"{whole // 86_400} d" + (f" {rest} h" if rest else "")
+def duration(seconds: float | None) -> str:
+    """`45 s`, `15 min`, `1 h 30 min`, `2 d 4 h`; None is "none": unbounded."""
+    if seconds is None:
+        return "none"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms" if seconds else "0 s"
+    if seconds < 90:
+        return f"{seconds:.3g} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
 
 
 def sentence(words: str) -> str:

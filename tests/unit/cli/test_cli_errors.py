@@ -37,6 +37,8 @@ from standin import StandIn
         (["launch", "--root", "bad\udcff", "--", "true"], 2, "bad\\xff is not UTF-8", "rename"),
         (["supervisor", "dance"], 2, "dance", "overnight supervisor --help"),
         (["classify", "nix.log"], 3, "cannot be read", "stdin"),
+        (["classify", "/dev/null", "--exit-code", "999"], 2, "no program exits with 999", "0 to 255"),
+        (["classify", "/dev/null", "--exit-code", "-65"], 2, "no signal 65", "SIGKILL"),
         (["init", "nix"], 3, "no folder nix", ""),
     ],
 )

@@ -341,6 +341,10 @@ def test_classify(overnight: Overnight) -> None:
     assert json.loads(overnight("classify", "x.log", "--exit-code", "0", "--json").out)["class"] == "none"
     assert overnight("classify", "x.log", "--signal", "9").code == 0
     assert overnight("classify", "x.log", "--signal", "SIGFOO").code == 2
+    by_name, by_code = (
+        overnight("classify", "/dev/null", *words) for words in (("--signal", "KILL"), ("--exit-code", "-9"))
+    )
+    assert "ended by SIGKILL" in by_name.out and by_code.out == by_name.out
 
 
 def test_init_spells_options_as_the_script_does(overnight: Overnight) -> None:

@@ -39,7 +39,7 @@ def test_a_held_cause_says_what_how_many_and_the_one_command() -> None:
 def test_a_probed_cause_says_when_it_is_looked_at_next() -> None:
     """A person resumed what would have gone on by itself in a minute, or waited for what never would."""
     (need,) = causes.needs(campaign(cause("network", due=at(160), found="port 443: timed out")), at(100))
-    assert "a probe lets them go when it is cured, the next in 1 min; last look: port 443: timed out" in need.why
+    assert "a probe lets them go when it is cured, the next in 60 s; last look: port 443: timed out" in need.why
 
 
 def test_a_judgement_that_waits_names_what_would_decide() -> None:

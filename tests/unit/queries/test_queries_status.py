@@ -131,7 +131,7 @@ def test_held_lost_and_paused_need_a_person(store):
     assert "ada paused it; 3 runs" in paused.why
     assert (held.what, held.runs) == ("1 run is held: auth", ("r0",))
     assert held.why == "the hub says 401. Renew the token or ask for access, then retry"
-    assert (gone.what, gone.runs) == ("1 attempt lost for up to 1 h 1 min", ("r1",))
+    assert (gone.what, gone.runs) == ("1 attempt lost for up to 62 min", ("r1",))
     assert len(ask(store, at=night.moment(2000)).needs) == 2  # lost for less than 30 minutes
 
 
