@@ -48,12 +48,12 @@ class Overseeing:
         if now < self._next:
             return
         self._next = now + OVERSEE_SECONDS
-        handed_over = keep.hand_over_age(self._place.state)
-        if handed_over is not None and handed_over < HAND_OVER_SECONDS:
-            return
-        if handed_over is not None:
+        wish = keep.wish_of(self._place.state)
+        if wish is not None and wish.handed_over:
+            if wish.age < HAND_OVER_SECONDS:
+                return
             keep.forget_stopped(self._place.state)
-        elif keep.is_stopped(self._place.state):
+        elif wish is not None:
             raise Unreachable(
                 "the supervisor was stopped with `overnight supervisor stop`",
                 "live runs go on, bounded by their shims; the rest after "

@@ -13,12 +13,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import overnight
 from overnight.artifacts.finding import owner_of
 from overnight.artifacts.holder import STOPPED, Holder, lives, read_holder
 from overnight.artifacts.layout import of_root
 from overnight.artifacts.lease import Lease, my_lease, read_lease
+from overnight.artifacts.whole import write_whole
 
 LOCK = "lock"
 DATABASE = "overnight.db"
@@ -28,6 +30,7 @@ KEEPER_STAY = "keeper.stay"  # a service manager has a keeper of its own here
 SUPERVISOR_LOG = "supervisor.log"
 
 UP_WITHIN_SECONDS = 15.0
+KEEPER_WITHIN_SECONDS = 3.0  # by then the keeper that was started has said that it is there
 STAY_SECONDS = 4.0
 STILL_SECONDS = 30.0
 AGAIN_SECONDS = 5.0
@@ -74,9 +77,17 @@ def keeper_lives(state: Path) -> bool:
 # --- the wish to stay down ---------------------------------------------------------------------------------
 
 
+class Wish(NamedTuple):
+    """A person wants nobody to watch."""
+
+    handed_over: bool  # only for a moment: `supervisor restart`
+    age: float  # seconds, by the wall clock
+
+
 def wish_stopped(state: Path, why: str) -> None:
     """`supervisor stop`, or another host leads: nobody brings a supervisor up until somebody asks for work again."""
-    (state / STOPPED).write_text(why + "\n", "utf-8")
+    # Whole from its first moment: whoever waits and looks just then would take a hand-over for a stop.
+    write_whole(str(state / STOPPED), f"{why}\n".encode())
 
 
 def is_stopped(state: Path) -> bool:
@@ -89,12 +100,13 @@ def wish_handed_over(state: Path, who: str) -> None:
     wish_stopped(state, f"{_HANDED_OVER} {who}")
 
 
-def hand_over_age(state: Path) -> float | None:
-    """Seconds since `supervisor restart` asked the old one to go, by the wall clock; None: nobody hands over."""
+def wish_of(state: Path) -> Wish | None:
+    """What a person wants, in one look: in two, a restart that begins in between would seem a stop. None: somebody
+    watches, or should."""
     try:
         with (state / STOPPED).open(encoding="utf-8", errors="replace") as wish:
             handed = wish.read(len(_HANDED_OVER)) == _HANDED_OVER
-            return abs(time.time() - os.fstat(wish.fileno()).st_mtime) if handed else None
+            return Wish(handed, abs(time.time() - os.fstat(wish.fileno()).st_mtime))
     except OSError:
         return None
 
@@ -201,9 +213,14 @@ def ensure_keeper(
     # The service manager's keeper outlives our own session, so it goes first.
     if (state / KEEPER_STAY).exists() and _up_within(state, first, min(STAY_SECONDS, within_seconds)):
         return
-    spawn(list(command) if command is not None else keeper_command(root, state), state)
-    if _up_within(state, first, within_seconds):
-        return
+    until, kept = time.monotonic() + within_seconds, False
+    while (left := until - time.monotonic()) > 0:
+        # Once more where none is there: it left for the sake of one that was about to go.
+        if not kept:
+            spawn(list(command) if command is not None else keeper_command(root, state), state)
+        if _up_within(state, first, min(left, KEEPER_WITHIN_SECONDS)):
+            return
+        kept = keeper_lives(state)
     raise CannotSupervise(
         f"no supervisor came up within {within_seconds:g} s" + _last_words(state),
         f"read {state / SUPERVISOR_LOG} and {state / KEEPER_LOG}; nothing that was asked for is lost: "

@@ -33,6 +33,7 @@ class Scribe:
         self._files, self._launch_files = files, launch_files
         self._changed: set[str] = set()
         self._written: dict[str, float] = {}
+        self._writing: set[str] = set()  # one at a time: of two, the older could come last and stay
         self._revisions_due: float | None = float("-inf")  # None: they are being written
 
     def changed(self, campaigns: Iterable[str]) -> None:
@@ -44,16 +45,18 @@ class Scribe:
         if self._revisions.unwritten and self._revisions_due is not None and now.mono >= self._revisions_due:
             self._revisions_due = None
             self._workers.submit(("revisions",), _revisions(self._launch_files, tuple(self._revisions.unwritten)))
-        for name in sorted(self._changed):
+        for name in sorted(self._changed - self._writing):
             if now.mono - self._written.get(name, float("-inf")) >= CAMPAIGN_FILE_SECONDS:
                 self._written[name] = now.mono
                 self._changed.discard(name)
+                self._writing.add(name)
                 self._workers.submit(("file", name), self._campaign(self._ledger.campaigns[name]))
 
     def done(self, done: Done, now: Moment) -> bool:
         """A job is back; False: it is not one of ours."""
         match done.tag:
             case ("file", str() as campaign):
+                self._writing.discard(campaign)
                 if done.problem is not None:
                     log.warning("campaign.json of %s: %s", campaign, done.problem)
                     self._changed.add(campaign)
@@ -65,7 +68,7 @@ class Scribe:
 
     def next_due(self) -> float | None:
         """When something is to be written (monotonic seconds)."""
-        times = [self._written.get(name, 0.0) + CAMPAIGN_FILE_SECONDS for name in self._changed]
+        times = [self._written.get(name, 0.0) + CAMPAIGN_FILE_SECONDS for name in self._changed - self._writing]
         if self._revisions.unwritten and self._revisions_due is not None:
             times.append(self._revisions_due)
         return min(times, default=None)

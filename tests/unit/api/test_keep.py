@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,6 +72,45 @@ def test_none_coming_up_names_the_log_and_its_last_line(tmp_path: Path) -> None:
         keep.ensure_keeper(tmp_path, tmp_path, command=["sh", "-c", "echo cannot import x"], within_seconds=0.5)
     assert "keeper.log is: cannot import x" in problem.value.message
     assert str(tmp_path / "supervisor.log") in (problem.value.hint or "")
+
+
+GOES_FIRST = """
+import os, sys
+if not os.path.exists(sys.argv[1] + "/came"):
+    sys.exit(open(sys.argv[1] + "/came", "w").close())
+"""
+
+
+def test_a_keeper_that_left_for_anothers_sake_is_brought_up_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against nobody after a restart: the new keeper found the old one, which a busy machine let run so late
+    that it had not yet seen that its supervisor was asked to go, and left; then the old one went."""
+    monkeypatch.setattr(keep, "KEEPER_WITHIN_SECONDS", 1.0)
+    command = [sys.executable, "-c", GOES_FIRST + HOLDER, str(tmp_path), str(Path(__file__).parent)]
+    keep.ensure_keeper(tmp_path, tmp_path, command=command)
+    holder = keep.holder_of(tmp_path)
+    assert holder is not None
+    assert keep.kill_exactly(holder)
+
+
+def test_a_wish_is_whole_whenever_it_is_looked_at(tmp_path: Path) -> None:
+    """Guards against a `--wait` that took a restart for a stop, since it looked while the wish was being written."""
+    over = threading.Event()
+
+    def restarts() -> None:
+        while not over.is_set():
+            keep.wish_handed_over(tmp_path, "ada")
+            keep.forget_stopped(tmp_path)
+
+    restarting = threading.Thread(target=restarts)
+    restarting.start()
+    try:
+        seen = {wish.handed_over for _ in range(5000) if (wish := keep.wish_of(tmp_path)) is not None}
+    finally:
+        over.set()
+        restarting.join()
+    assert seen == {True}
 
 
 def test_a_reused_pid_is_not_the_supervisor(tmp_path: Path, sleeper: "subprocess.Popen[bytes]") -> None:
