@@ -102,8 +102,8 @@ class Ground:
         return self.folder(campaign) / "runs" / run / "attempts" / str(n)
 
     def summary(self, campaign: str, run: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.folder(campaign) / "runs" / run / "summary.json").read_text())
-        return found
+        """Once it is there: `counts` may tell of an end a moment before."""
+        return document(self.folder(campaign) / "runs" / run / "summary.json")
 
     def logs(self) -> str:
         """What supervisor and keeper have said, for a test that failed."""
@@ -195,6 +195,25 @@ class Client:
             out, err = self.process.communicate()
             raise AssertionError(f"no answer in {CLIENT_SECONDS} s\n{out}\n{err}") from None
         return Answer(self.process.returncode, out, err)
+
+
+def document(path: Path) -> dict[str, Any]:
+    """The JSON in a file that somebody writes off the loop, or just now, once all of it is there."""
+
+    def look() -> Any:
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            return json.loads(path.read_text())
+
+    found: dict[str, Any] = await_that(look)
+    return found
+
+
+def end_at_once(*pids: int) -> None:
+    """SIGKILL, to none of them so late that it could act upon the other's death."""
+    for kind in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, kind)
 
 
 def lines(path: Path) -> list[str]:

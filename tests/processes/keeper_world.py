@@ -27,7 +27,8 @@ RELAY = """
 import os, signal, socket, sys
 fd = int(sys.argv[sys.argv.index("--keeper-fd") + 1])
 with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
-    door.connect(sys.argv[1])
+    os.chdir(sys.argv[1])
+    door.connect("door")  # the whole name may be longer than a socket's can be
     socket.send_fds(door, [repr((os.getpid(), "--watch-only" in sys.argv)).encode()], [fd])
 os.close(fd)
 signal.pause()
@@ -114,10 +115,12 @@ class World:
         self.arrived: list[dict[str, Any]] = []
         self.pidfds: dict[int, int] = {}
         self._door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._door.bind(str(base / "door"))
+        folder = os.open(base, os.O_PATH)
+        self._door.bind(f"/proc/self/fd/{folder}/door")
+        os.close(folder)
         self._door.listen(64)
         self._door.settimeout(PATIENCE_SECONDS)
-        relay = [sys.executable, "-S", "-c", RELAY, str(base / "door")]
+        relay = [sys.executable, "-S", "-c", RELAY, str(base)]
         self._argv = [sys.executable, "-m", "overnight.keeper", "--state", str(self.state), "--root", str(base)]
         self._argv += ["--supervisor-argv", json.dumps(list(supervisor or relay))]
         self._argv += ["--timing", json.dumps(timing)]

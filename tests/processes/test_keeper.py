@@ -71,11 +71,18 @@ def test_a_shim_holds_nothing_of_the_keepers(tmp_path: Path, make: Make) -> None
     here.start(folder)
     pid = here.message("forked", folder)["pid"]
     await_that((folder / "started").exists)
-    fds = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
-    log = str(here.state / "keeper.log")
-    await_that((folder / "output.log").exists)
-    mine = ("/dev/null", log, str(folder))
-    assert [each for each in fds if not each.startswith(mine)] == []
+    mine = ("/dev/null", str(here.state / "keeper.log"), str(folder))
+
+    def others() -> list[str]:
+        """What is open in it beside that. What it has inherited stays; on its way to the command it opens and closes
+        files of its own."""
+        found = []
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                found.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+        return [each for each in found if not each.startswith(mine)]
+
+    await_that(lambda: not others())
     assert os.getsid(pid) == pid
 
 

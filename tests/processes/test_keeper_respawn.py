@@ -118,7 +118,7 @@ def test_a_supervisor_that_stands_still_is_replaced(make: Make) -> None:
     """Stopped by SIGSTOP, or hung in a call that never returns: alive is not the same as watching."""
     here = make(
         supervisor=scripted(BEATS.replace("HOST", repr(host_identity()))),
-        watch={"every": 0.1, "still": 0.6, "again": 0.1},
+        watch={"every": 0.1, "still": 3.0, "again": 0.1},
     )
     first = int(read_when_there(here.state / "pid1"))
     os.kill(first, signal.SIGSTOP)

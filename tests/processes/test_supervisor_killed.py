@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from campaign_world import CLIENT, Ground, ground, lines
+from campaign_world import CLIENT, Ground, end_at_once, ground, lines
 from keeper_world import alive, await_that
 
 __all__ = ["ground"]
@@ -80,8 +80,7 @@ def let_go(ground: Ground) -> None:
 
 
 def kill(*pids: int) -> None:
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+    end_at_once(*pids)
     await_that(lambda: not any(map(alive, pids)))
 
 
@@ -185,7 +184,7 @@ def test_stop_ends_no_run_and_launch_brings_it_back(ground):
 
 # PID 1 of a container that was made without an init: it reaps its own child and nobody else's.
 CONTAINER = """
-import json, os, signal, subprocess, sys, time
+import contextlib, json, os, signal, subprocess, sys, time
 client, told = json.loads(sys.argv[1]), sys.argv[2]
 subprocess.run([*client, "launch", "--json", *json.loads(sys.argv[3])], check=True, stdout=subprocess.DEVNULL)
 def pid(name):
@@ -198,7 +197,10 @@ for name in ("keeper.lock", "lock"):
     os.kill(found if isinstance(found, int) else found["pid"], signal.SIGKILL)
 open("go", "w").close()
 done = subprocess.run([*client, "launch", "--wait", "--json", *json.loads(sys.argv[3])], stdout=subprocess.PIPE)
-states = [open(f"/proc/{p}/stat").read().rpartition(")")[2].split()[0] for p in os.listdir("/proc") if p.isdigit()]
+states = []
+for process in filter(str.isdigit, os.listdir("/proc")):
+    with contextlib.suppress(OSError):  # gone meanwhile
+        states.append(open(f"/proc/{process}/stat").read().rpartition(")")[2].split()[0])
 print(json.dumps({"code": done.returncode, "document": json.loads(done.stdout), "zombies": states.count("Z")}))
 """
 
