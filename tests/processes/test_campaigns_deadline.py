@@ -15,7 +15,7 @@ SAVES = (
 def test_what_lives_is_saved_and_goes_on_another_night(ground: Ground) -> None:
     """The Slurm job ended at 06:00 with everything in it; the checkpoint of 05:58 would have been worth two hours.
 
-    The deadline is five minutes and two seconds away: attempts are told at once."""
+    The deadline is five minutes and six seconds away: attempts are told in a moment."""
     rows = ground.file("rows.csv", "run_id\na\nb\n")
     file = ground.file(
         "night.toml",
@@ -24,7 +24,7 @@ name = "night"
 command = ["sh", "-c", {json.dumps(SAVES)}]
 runs = "{rows}"
 [limits]
-deadline = "302s"
+deadline = "306s"
 [checkpoint]
 path = "{{out_dir}}/ckpt-*"
 """,

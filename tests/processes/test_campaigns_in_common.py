@@ -4,7 +4,7 @@ import json
 import os
 import signal
 
-from campaign_world import Ground, ground, unshared
+from campaign_world import Ground, document, ground, unshared
 from keeper_world import await_that
 
 __all__ = ["ground"]
@@ -49,7 +49,7 @@ def test_a_refused_token_holds_all_and_one_command_lets_them_go(ground):
     ground.overnight(*need["command"].split()[1:])
     await_that(lambda: ground.counts(campaign) == {"succeeded": 5})
     folders = [ground.attempt(campaign, done["runs"][0]["run_id"], n) for n in (1, 2)]
-    tried = [json.loads((folder / "attempt.json").read_text()) for folder in folders]
+    tried = [document(folder / "attempt.json") for folder in folders]
     assert [(each["class"], each["counted"]) for each in tried] == [("auth", False), (None, True)]
 
 

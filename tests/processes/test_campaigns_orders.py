@@ -29,12 +29,13 @@ def test_cancel_one_run_then_all(ground):
     assert {run["run_id"]: run["state"] for run in ground.status(campaign)["runs"]} == dict(
         zip(runs, ("cancelled", "running", "running", "cancelled"), strict=True)
     )
+    await_that(lambda: len(lines(ground.work / "pids")) == 3)  # the one that came in the place of the first
     answer = ground.overnight("cancel", campaign, "--json")
     assert answer.document["campaign"] == campaign
     await_that(lambda: ground.counts(campaign) == {"cancelled": 4})
     assert [pid for pid in lines(ground.work / "pids") if alive(int(pid))] == []
     assert sorted(lines(ground.work / "told")) == ["told 0", "told 1", "told 2"]
-    document = ground.status(campaign)
+    document = await_that(lambda: (found := ground.status(campaign))["state"] != "active" and found)
     assert (document["state"], document["failures"]) == ("cancelled", {})
     assert {ground.summary(campaign, run)["state"] for run in runs} == {"cancelled"}
     ground.overnight("cancel", campaign, code=2)

@@ -1,10 +1,9 @@
 """What becomes of a campaign's rows: each ends with its own state and its own named cause."""
 
-import json
 import subprocess
 
 import pytest
-from campaign_world import Ground, ground, lines
+from campaign_world import Ground, document, ground, lines
 from keeper_world import await_that
 
 __all__ = ["ground"]
@@ -33,7 +32,7 @@ def test_six_rows_end_as_they_should(ground):
     """Guards against one bad row that costs the night: with nothing set but limits each ends by its own cause."""
     ground.file("train.py", TRAINER)
     rows = ground.file("sweep.csv", "run_id,kind\n" + "".join(f"r{n},{kind}\n" for n, kind in enumerate(KINDS)))
-    limits = ["startup=2s", "heartbeat=2s", "timeout=6s", "grace=300ms"]
+    limits = ["startup=3s", "heartbeat=3s", "timeout=10s", "grace=300ms"]
     settings = [word for limit in limits for word in ("--set", f"limits.{limit}")]
     answer = ground.overnight(
         "launch", "--wait", "--json", "--slots", 3, *settings,
@@ -57,12 +56,12 @@ def test_six_rows_end_as_they_should(ground):
         ("stall.startup", "stall"),
         (None, "itself"),
     ]
-    for document in why.values():
-        assert document["words"]
-        assert document["rule"]
-        for attempt in document["attempts"]:
+    for told in why.values():
+        assert told["words"]
+        assert told["rule"]
+        for attempt in told["attempts"]:
             assert attempt["rule"]
-            assert attempt["rule"] in ground.overnight("why", campaign, document["run_id"]).out
+            assert attempt["rule"] in ground.overnight("why", campaign, told["run_id"]).out
     assert answer.document["failures"] == {"config": 1, "timeout.wall": 1}
 
 
@@ -87,7 +86,7 @@ def test_only_the_mended_rows_run_again(ground):
     assert len({each[0]["code"] for each in attempts}) == 1
     assert attempts[1][1]["code"] != attempts[1][0]["code"]
     assert lines(ground.attempt(campaign, runs[1], 2) / "output.log") == ["mended"]
-    second = json.loads((ground.folder(campaign) / "revisions" / "2.json").read_text())
+    second = document(ground.folder(campaign) / "revisions" / "2.json")
     assert second["code"]["digest"] == attempts[1][1]["code"]
     assert "+print('mended')" in second["patch"]
     assert "the code changed: attempts from now on run revision 2" in ground.overnight("why", campaign).out
@@ -141,7 +140,7 @@ def test_a_row_gets_another_timeout_of_its_own(ground):
     assert "revision 2" in said and "a: @timeout: 1s became 1h" in said and "b: @timeout: empty became 2h" in said
     assert "it is so already" in ground.overnight("amend", campaign, "--runs", rows).out
     bound = ground.attempt(campaign, "b") / "bound"
-    await_that(lambda: json.loads(bound.read_text())["seconds"] == 7200)
+    await_that(lambda: document(bound)["seconds"] == 7200)
     ground.overnight("retry", campaign, "a")
     await_that(lambda: ground.counts(campaign) == {"running": 2})
     ground.file("go", "")
@@ -163,18 +162,18 @@ def test_a_rebuilt_database_knows_what_a_row_was_given(ground):
     ground.overnight("resume", campaign)
     ground.overnight("retry", campaign, "a")
     bound = ground.attempt(campaign, "a", 2) / "bound"
-    await_that(lambda: bound.exists() and json.loads(bound.read_text())["seconds"] > 3000)
+    await_that(lambda: document(bound)["seconds"] > 3000)
     ground.file("go", "")
     await_that(lambda: ground.counts(campaign) == {"succeeded": 1})
 
 
 def test_a_longer_timeout_saves_a_live_attempt(ground):
     """Guards against the other direction: a shim that ends a run by the bound that was in force when it began."""
-    campaign = ground.launch("--timeout", "5s", *gated(ground, 1))
+    campaign = ground.launch("--timeout", "20s", *gated(ground, 1))
     await_that(lambda: ground.counts(campaign) == {"running": 1})
     ground.overnight("amend", campaign, "--set", "limits.timeout=1h")
     bound = ground.attempt(campaign, ground.status(campaign)["runs"][0]["run_id"]) / "bound"
-    await_that(lambda: json.loads(bound.read_text())["seconds"] == 3600)
+    await_that(lambda: document(bound)["seconds"] == 3600)
     ground.file("go", "")
     await_that(lambda: ground.counts(campaign) == {"succeeded": 1})
 

@@ -1,8 +1,6 @@
 """A campaign's own rules and the logs of its ranks, from the file to the summary, with real processes."""
 
-import json
-
-from campaign_world import Ground, ground
+from campaign_world import Ground, document, ground
 
 __all__ = ["ground"]
 
@@ -44,6 +42,6 @@ def test_a_ranks_log_and_a_persons_rule_give_the_class(ground: Ground) -> None:
     assert (failure["class"], failure["rule"]) == ("config", "own:lease")
     assert failure["evidence"]["file"] == "out/logs [a]/attempt_0/1/stderr.log"
     assert failure["evidence"]["line"] == 2
-    revision = json.loads((ground.folder(campaign) / "revisions" / "1.json").read_text())
+    revision = document(ground.folder(campaign) / "revisions" / "1.json")
     assert revision["policy"]["failures"]["rules"]["text"] == MINE
     assert "what to do: correct the arguments" in ground.overnight("why", campaign, "r0").out

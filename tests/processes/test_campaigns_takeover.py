@@ -165,7 +165,7 @@ def test_a_host_that_was_only_frozen_steps_down(hosts: tuple[Host, Host]) -> Non
     for pid in frozen:
         os.kill(pid, signal.SIGSTOP)
     beta.overnight("resume", "--root", beta.ground.root, quickly=True)
-    live(beta, campaign, 2)
+    await_that(lambda: len(beta.trainers()) == 2)  # what is on the volume may be of the first host still
     for pid in frozen:
         os.kill(pid, signal.SIGCONT)
     await_that(lambda: not alpha.pids("sh", "overnight"), 60)  # TERM and grace for its runs, then itself
@@ -193,6 +193,7 @@ def test_left_alive_and_stopped_is_not_gone(hosts: tuple[Host, Host]) -> None:
     alpha.overnight("supervisor", "start", "--root", alpha.ground.root)
     alpha.ground.file("go", "")
     await_that(lambda: alpha.ground.counts(campaign) == {"succeeded": 1})
+    assert alpha.ground.summary(campaign, "r0")["ok"]
     alpha.overnight("supervisor", "stop", "--root", alpha.ground.root)
     beta.overnight("resume", "--root", beta.ground.root, code=3)  # at once: its last word; nothing is left to do
     lease = read_lease(str(beta.ground.root))

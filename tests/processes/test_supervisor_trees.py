@@ -9,14 +9,15 @@ from keeper_world import alive, await_that
 
 __all__ = ["ground"]
 
-# A banner of ten lines, helpers of every kind, then silence. Each process tells its pid.
+# Helpers of every kind, a banner of ten lines once each process has told its pid, then silence.
 HANGING = """
 trap '' TERM
-for n in 1 2 3 4 5 6 7 8 9 10; do echo line $n; done
 sh -c 'trap "" TERM INT HUP; echo $$ >> "$0"; while :; do sleep 1; done' "$1" &
 env -i sh -c 'trap "" TERM; echo $$ >> "$0"; while :; do sleep 1; done' "$1" &
 (setsid env -i sh -c '(sh -c "echo \\$\\$ >> $0; exec sleep 600" &) ; exit 0' "$1" > /dev/null 2>&1 &)
 echo $$ >> "$1"
+until [ $(wc -l < "$1") = 4 ]; do sleep 0.02; done
+for n in 1 2 3 4 5 6 7 8 9 10; do echo line $n; done
 while :; do sleep 1; done
 """
 
@@ -59,7 +60,7 @@ while :; do step=$((step + 1)); echo step $step; sleep 0.05; done
 def test_a_trainer_that_saves_on_term_keeps_its_checkpoint(ground, ended):
     """Guards against ending a trainer's workers before it: the checkpoint that it is saving dies with them."""
     ground.file("saving.sh", SAVING)
-    limit = "60s" if ended == "pause" else "1s"
+    limit = "60s" if ended == "pause" else "3s"
     words = [
         "--set", "checkpoint.path={out_dir}/ckpt.txt", "--set", "checkpoint.resume=['resume={checkpoint}']",
         "--set", f"limits.attempt_timeout={limit}", "--set", "retry.backoff.first=100ms",
