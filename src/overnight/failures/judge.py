@@ -9,11 +9,12 @@ from overnight.failures import elastic, known
 from overnight.failures.about import about
 from overnight.failures.advance import ended_well, finished_before, last_lines, last_survived
 from overnight.failures.case import Case, by_order, died_before_steps, last_resort
+from overnight.failures.lines import GAVE_UP
 from overnight.failures.outcome import Outcome
-from overnight.failures.rules import FATAL, SAID, RuleSet, load_rules
+from overnight.failures.rules import FATAL, HINT, SAID, RuleSet, load_rules
 from overnight.failures.scan import Event
 from overnight.failures.source import Source
-from overnight.failures.story import OWN_MISTAKE, SHELL, gather
+from overnight.failures.story import OWN_MISTAKE, SHELL, UNNAMED, gather
 from overnight.model.classes import Classification, Evidence
 from overnight.model.codec import Struct, replace
 from overnight.model.room import LOW_BYTES, LOW_INODES
@@ -167,7 +168,11 @@ def _root(case: Case) -> Event | None:
         # Words printed while the scheduler's signal ended the program are its last words, not its failure.
         late = authority.offset - first.offset < 6000
         return authority if late and first.rule.cls in ("code", "unknown", "crash", "config") else first
-    return first or min(case.roots(SAID), key=by_order, default=None)
+    if first is None:
+        first = min(case.roots(SAID), key=by_order, default=None)
+        if first is not None and first.rule.name == UNNAMED and not OWN_MISTAKE.match(first.text):
+            first = _tried_in_vain(first, case) or first
+    return first
 
 
 def _why_lost(first: Event, authorities: list[Event]) -> Event:
@@ -231,7 +236,24 @@ def _better_than_code(code: Event, case: Case) -> Event:
     ]
     if OWN_MISTAKE.match(code.text):  # what a program survived without a word of error has nothing to do with it
         named = [event for event in named if _ERROR_LEVEL.match(event.text)]
+    elif not named:
+        return _tried_in_vain(code, case) or code
     return min(named, key=by_order) if named else code
+
+
+def _tried_in_vain(code: Event, case: Case) -> Event | None:
+    """What was tried again and again, if the words of giving up stand between the last time and the exception."""
+    tries = [
+        event
+        for event in case.alive
+        if event.strength == HINT and event.rule.cls in ("network", "auth", "disk.io") and event.file == code.file
+    ]
+    near = (event for event in tries if code.order - _CLOSE_BYTES < event.order < code.order)
+    last = max(near, key=by_order, default=None)
+    if last is None:
+        return None
+    between = case.sources[code.file].read_at(last.offset, code.end - last.offset).decode("utf-8", "replace")
+    return last if GAVE_UP.search(between) else None
 
 
 def _tracker_after(mention: Event, fatal: list[Event]) -> Event | None:
