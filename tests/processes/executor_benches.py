@@ -42,6 +42,7 @@ class Doing(Struct, frozen=True):
     signal: str | None = None
     ignores_term: bool = False
     missing: bool = False  # its program does not exist
+    waits: bool = False  # it is real, and ends when it is let go: `seconds` are those of a scripted one
 
 
 class Bench(abc.ABC):
@@ -61,7 +62,7 @@ class Bench(abc.ABC):
     def prepare(self, order: StartOrder) -> None: ...
 
     @abc.abstractmethod
-    def argv(self, doing: Doing) -> tuple[str, ...]: ...
+    def argv(self, run_id: str, doing: Doing) -> tuple[str, ...]: ...
 
     @abc.abstractmethod
     def rest(self) -> None:
@@ -91,9 +92,10 @@ class Bench(abc.ABC):
         """A prepared attempt that nobody has begun."""
         order = StartOrder(
             ref=RunRef("c", run_id), n=1, attempt_id=f"{self.base}.{run_id}.1", run_dir=str(self.base / run_id),
-            out_dir=str(self.base / run_id / "out"), attempt_dir=str(self.base / run_id / "1"), argv=self.argv(doing),
-            cwd=str(self.base), env_set={"OVERNIGHT_ATTEMPT_ID": f"{self.base}.{run_id}.1"}, env_unset=(),
-            launch_env=None, umask=None, rlimits={}, slot=slot or self.acquire(), bound_seconds=bound, grace=5.0,
+            out_dir=str(self.base / run_id / "out"), attempt_dir=str(self.base / run_id / "1"),
+            argv=self.argv(run_id, doing), cwd=str(self.base),
+            env_set={"OVERNIGHT_ATTEMPT_ID": f"{self.base}.{run_id}.1"}, env_unset=(), launch_env=None,
+            umask=None, rlimits={}, slot=slot or self.acquire(), bound_seconds=bound, grace=5.0,
             knobs=self.knobs(doing),
         )  # fmt: skip
         self.orders[run_id] = order
@@ -174,6 +176,10 @@ class Bench(abc.ABC):
         """How often its command was really started; None where nobody can count."""
         return None
 
+    def let_go(self, run_id: str) -> None:
+        """What waits, ends. Nobody does, unless the bench says so."""
+        assert run_id in self.orders
+
 
 class LocalBench(Bench):
     """Real shims, forked by a real keeper."""
@@ -215,17 +221,19 @@ class LocalBench(Bench):
         bound = {"seconds": order.bound_seconds, "grace": order.grace, "margin": 0.0}
         (directory / "bound").write_text(json.dumps(bound))
 
-    def argv(self, doing: Doing) -> tuple[str, ...]:
+    def argv(self, run_id: str, doing: Doing) -> tuple[str, ...]:
         if doing.missing:
             return ("/no/such/program",)
         # The directory on the command line: nothing of it may be left when the test is over.
-        script = f': {self.base}; echo x >>"$MARK"; '
+        script = f": {self.base / run_id}; "
         if doing.ignores_term:
             script += 'trap "" TERM; '
+        script += 'echo x >>"$MARK"; '  # who sees it may send signals
         if doing.seconds is None:
             script += "while :; do sleep 0.05; done"
         else:
-            script += f"sleep {doing.seconds}; " if doing.seconds else ""
+            script += f"sleep {doing.seconds}; " if doing.seconds and not doing.waits else ""
+            script += 'until [ -e "$MARK.go" ]; do sleep 0.02; done; ' if doing.waits else ""
             script += f"kill -{doing.signal[3:]} $$" if doing.signal else f"exit {doing.code}"
         return ("/bin/sh", "-c", script)
 
@@ -239,6 +247,9 @@ class LocalBench(Bench):
     def times_begun(self, run_id: str) -> int | None:
         mark = Path(f"{self.orders[run_id].attempt_dir}.begun")
         return len(mark.read_text().splitlines()) if mark.exists() else 0
+
+    def let_go(self, run_id: str) -> None:
+        Path(f"{self.orders[run_id].attempt_dir}.begun.go").touch()
 
 
 class FakeBench(Bench):
@@ -256,7 +267,7 @@ class FakeBench(Bench):
     def prepare(self, order: StartOrder) -> None:
         """Nothing to be made."""
 
-    def argv(self, doing: Doing) -> tuple[str, ...]:
+    def argv(self, run_id: str, doing: Doing) -> tuple[str, ...]:
         return ("scripted",)
 
     def rest(self) -> None:
@@ -277,7 +288,7 @@ class FakeFilesBench(Bench):
     def prepare(self, order: StartOrder) -> None:
         Path(order.attempt_dir).mkdir(parents=True)
 
-    def argv(self, doing: Doing) -> tuple[str, ...]:
+    def argv(self, run_id: str, doing: Doing) -> tuple[str, ...]:
         return ("scripted",)
 
     def rest(self) -> None:

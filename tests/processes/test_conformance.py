@@ -109,12 +109,13 @@ class TestStops:
 class TestRecovery:
     def test_what_lives_is_adopted_and_not_harmed(self, here: Bench) -> None:
         """A supervisor that came back and restarted what was running."""
-        here.start("r", Doing(seconds=1.5, code=7))
+        here.start("r", Doing(seconds=1.5, code=7, waits=True))
         before = here.runs("r")
         target = here.target("r")
         here.crash()
         here.executor.adopt(target)
         assert here.runs("r").started == before.started
+        here.let_go("r")
         event = here.ended("r")
         assert event.exit.code == 7 and event.exit.stopped is None
         assert event.started == before.started
@@ -143,11 +144,12 @@ class TestRecovery:
 
     def test_orders_that_come_twice_change_nothing(self, here: Bench) -> None:
         """Effects performed once more after a crash between doing and writing down."""
-        order = here.start("r", Doing(seconds=0.3, code=4))
+        order = here.start("r", Doing(seconds=0.3, code=4, waits=True))
         here.executor.start(order)
         here.runs("r")
         here.executor.adopt(here.target("r"))
         here.executor.adopt(here.target("r"))
+        here.let_go("r")
         assert here.ended("r").exit.code == 4
         here.executor.adopt(here.target("r"))
         here.executor.start(order)
@@ -157,12 +159,13 @@ class TestRecovery:
 
     def test_letting_go_ends_nothing(self, here: Bench) -> None:
         """A restart of the supervisor, for an update, that took the runs along."""
-        here.start("r", Doing(seconds=1.5, code=5))
+        here.start("r", Doing(seconds=1.5, code=5, waits=True))
         here.runs("r")
         target = here.target("r")
         here.executor.close()
         here.crash()
         here.executor.adopt(target)
+        here.let_go("r")
         assert here.ended("r").exit.code == 5
 
     def test_a_stop_of_what_was_never_adopted_reaches_it(self, here: Bench) -> None:
@@ -190,7 +193,7 @@ class TestSlots:
 
     def test_a_slot_is_busy_as_long_as_its_attempt_lives(self, here: Bench) -> None:
         """A restarted supervisor that gave a busy GPU to the next run."""
-        slot = here.start("r", Doing(seconds=1.5)).slot
+        slot = here.start("r", Doing(seconds=1.5, waits=True)).slot
         here.runs("r")
         target = here.target("r")
         here.crash()
@@ -199,6 +202,7 @@ class TestSlots:
         other = here.acquire()
         assert other != slot
         here.executor.release(other)
+        here.let_go("r")
         here.ended("r")
         assert here.acquire() == slot
 
@@ -211,19 +215,21 @@ class TestSlots:
 
     def test_a_start_after_a_crash_takes_its_slot_again(self, here: Bench) -> None:
         """A start that was owed at the crash, performed without its lock: the slot looked free."""
-        order = here.order("r", Doing(seconds=1.0))
+        order = here.order("r", Doing(seconds=1.0, waits=True))
         here.crash()
         here.executor.start(order)
         here.runs("r")
         assert here.acquire() != order.slot
+        here.let_go("r")
         assert here.ended("r").exit.code == 0
 
     def test_a_quarantined_slot_is_given_to_nobody_and_what_runs_goes_on(self, here: Bench) -> None:
         """Run after run sent to the one broken GPU of eight, because it was always the free one."""
-        slot = here.start("r", Doing(seconds=0.5, code=6)).slot
+        slot = here.start("r", Doing(seconds=0.5, code=6, waits=True)).slot
         here.runs("r")
         here.executor.quarantine(slot, "three runs failed on it")
         here.executor.quarantine(slot, "and a fourth")
+        here.let_go("r")
         assert here.ended("r").exit.code == 6
         other = here.acquire()
         assert other != slot
@@ -251,7 +257,7 @@ class TestBound:
 
     def test_a_longer_bound_counts_at_once(self, here: Bench) -> None:
         """An amended timeout that was ignored by what was already running."""
-        here.start("r", Doing(seconds=1.2), bound=0.6)
+        here.start("r", Doing(seconds=2.2), bound=1.8)
         here.runs("r")
         here.executor.set_bound(here.target("r"), 1000.0, 5.0)
         record = here.ended("r").exit
