@@ -11,9 +11,21 @@ from overnight.shim import shim
 
 __all__ = ["ground"]
 
-SAYS = ["sh", "-c", "cat /proc/self/oom_score_adj; sh -c 'cat /proc/self/oom_score_adj'; cat /proc/$PPID/oom_score_adj"]
+# The shim goes back to where it was once the command runs, which may be a moment earlier on a busy machine.
+SAYS = """
+cat /proc/self/oom_score_adj
+sh -c 'cat /proc/self/oom_score_adj'
+n=0
+until [ $(cat /proc/$PPID/oom_score_adj) = {} ] || [ $n = 500 ]; do n=$((n + 1)); sleep 0.01; done
+cat /proc/$PPID/oom_score_adj
+"""
 OWN = "/proc/self/oom_score_adj"
 PR_CAPBSET_DROP, CAP_SYS_RESOURCE = 24, 24
+
+
+def says(shim_score: int, more: str = "") -> list[str]:
+    """A command that tells `scores`, once its shim has that one."""
+    return ["sh", "-c", SAYS.format(shim_score) + more]
 
 
 def scores(folder: Path) -> list[int]:
@@ -32,7 +44,7 @@ def started_at(folder: Path, score: int | None = None, *, privileged: bool = Tru
 def test_a_command_is_raised_above_its_shim(tmp_path: Path) -> None:
     """The kernel killed the shim of a trainer that ate the memory: the record was lost and the trainer went on."""
     here = int(Path(OWN).read_text())
-    folder = prepare(tmp_path / "1", SAYS)
+    folder = prepare(tmp_path / "1", says(here))
     started_at(folder)
     assert exit_record(folder)["code"] == 0
     raised = min(here + shim.OOM_RAISE, shim.OOM_MOST)
@@ -41,14 +53,14 @@ def test_a_command_is_raised_above_its_shim(tmp_path: Path) -> None:
 
 def test_never_above_the_kernels_own_bound(tmp_path: Path) -> None:
     """1,500 is refused by the kernel, and the command would have stayed as precious as its shim."""
-    folder = prepare(tmp_path / "1", SAYS)
+    folder = prepare(tmp_path / "1", says(700))
     started_at(folder, 700)
     assert scores(folder) == [1000, 1000, 700]
 
 
 def test_it_needs_no_privilege(tmp_path: Path) -> None:
     """On a cluster nobody is root. The shim comes back to where it was, and not a step below."""
-    folder = prepare(tmp_path / "1", ["sh", "-c", f"{SAYS[2]}; grep CapEff /proc/self/status >&2"])
+    folder = prepare(tmp_path / "1", says(200, "grep CapEff /proc/self/status"))
     started_at(folder, 200, privileged=False)
     *seen, _, capabilities = (folder / "output.log").read_text().split()
     assert not int(capabilities, 16) >> CAP_SYS_RESOURCE & 1

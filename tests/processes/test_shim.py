@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -276,8 +277,11 @@ def test_a_zombie_is_not_alive() -> None:
 def test_the_seconds_are_the_commands(tmp_path: Path) -> None:
     """What a command leaves behind must not lengthen its own duration."""
     record = run(prepare(tmp_path / "1", ["sh", "-c", "trap '' TERM; sleep 300 & exit 5"], grace=0.5))
+    over = time.monotonic()
     assert record["code"] == 5 and record["swept"] == 1
-    assert isinstance(record["seconds"], float) and record["seconds"] < 0.4
+    began, ended, seconds = (record[name] for name in ("started_mono", "ended_mono", "seconds"))
+    assert isinstance(began, float) and isinstance(ended, float) and seconds == pytest.approx(ended - began)
+    assert over - ended >= 0.5, "what was left had its grace after the end"
     assert record["stopped"] is None
 
 

@@ -116,7 +116,7 @@ if os.fork() == 0:
             signal.pause()
     os._exit(0)
 os.wait()
-while not os.path.exists(PIDS):
+while not os.path.exists(PIDS) or not os.path.getsize(PIDS):
     pass
 os._exit(9)
 """
@@ -224,10 +224,10 @@ def test_the_bound_holds_with_nobody_watching(tmp_path: Path, shims: list[Shim])
 
 def test_a_bound_replaced_in_time_lets_the_run_go_on(tmp_path: Path, shims: list[Shim]) -> None:
     """`amend` gave more time, and the shim ended the run by the old bound all the same."""
-    folder = prepare(tmp_path / "1", ["sleep", "1.5"], seconds=0.2, margin=0.5)
+    amends = "mv amended bound; exec sleep 2.5"  # the command itself, for the shim has read the old one by then
+    folder = prepare(tmp_path / "1", ["sh", "-c", amends], seconds=1.0, margin=1.0)
+    (folder / "amended").write_text('{"seconds": null, "grace": 5.0}')
     shims.append(run_shim(folder))
-    await_that((folder / "started").exists)
-    set_bound(folder, None, 5.0)
     record = exit_record(folder)
     assert (record["code"], record["stopped"]) == (0, None)
 
