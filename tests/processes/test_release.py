@@ -11,6 +11,7 @@ import pytest
 from campaign_world import Ground, ground, lines
 from keeper_world import await_that
 
+from overnight.executors import trees
 from overnight.executors.gpus import Memory, MemoryWatch
 from overnight.executors.release import CHECK_SECONDS
 from overnight.executors.slot_files import read_tenant, write_tenant
@@ -145,7 +146,9 @@ def test_whoever_comes_next_checks_what_nobody_saw_end(host: Host, tmp_path: Pat
     _, locks = host.pass_on(first, attempt_id)
     first.close()
     env = os.environ | {"OVERNIGHT_ATTEMPT_ID": attempt_id}
-    with subprocess.Popen([sys.executable, "-c", "input()"], env=env, stdin=subprocess.PIPE) as left:
+    lives = [sys.executable, "-c", "print(1, flush=True); input()"]
+    with subprocess.Popen(lives, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as left:
+        assert left.stdout is not None and left.stdout.readline()  # a process in exec has no environment
         for fd in locks:
             os.close(fd)
         second = host.book()
@@ -156,6 +159,24 @@ def test_whoever_comes_next_checks_what_nobody_saw_end(host: Host, tmp_path: Pat
         left.wait()
     assert host.look(second)
     assert isinstance(second.acquire(REQUEST), Placement)
+
+
+def test_who_is_in_the_middle_of_exec_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that becomes another has no environment for a moment: one look saw nobody, and the GPU was free."""
+    real, seen = trees._carries, list[int]()
+
+    def carries(pid: int, attempt_id: str | None) -> bool:
+        found = real(pid, attempt_id)
+        seen.extend([pid] * found)
+        return found and len(seen) > 1
+
+    monkeypatch.setattr(trees, "_carries", carries)
+    env = os.environ | {"OVERNIGHT_ATTEMPT_ID": "exec.1"}
+    lives = [sys.executable, "-c", "print(1, flush=True); input()"]
+    with subprocess.Popen(lives, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as left:
+        assert left.stdout is not None and left.stdout.readline()
+        assert [each.pid for each in trees.members(attempt_id="exec.1")] == [left.pid]
+        left.kill()
 
 
 def test_a_driver_that_stops_answering_is_no_proof(host: Host) -> None:
@@ -240,8 +261,8 @@ def test_a_campaign_waits_for_a_gpu_and_goes_on_by_itself(ground: Ground) -> Non
     campaign = ground.launch("--runs", rows, "--gpus", 1, "--", "sh", "-c", leaks, "x", "{n}", env=env)
     await_that(lambda: ground.counts(campaign).get("succeeded") == 1)
     await_that(lambda: "not free yet: 39.1 GiB" in ground.overnight("why", campaign, "n_2").out)
-    os.kill(ground.supervisor(), 9)
     term = ground.holder["term"]
+    os.kill(ground.supervisor(), 9)
     ground.in_control(term)
     await_that(lambda: "not free yet: 39.1 GiB" in ground.overnight("why", campaign, "n_2").out)
     assert lines(ground.work / "told") == ["1"]
@@ -278,7 +299,7 @@ def test_a_quarantined_gpu_is_everybodys_and_a_person_brings_it_back(ground: Gro
     assert f"overnight slots release {entry}" in ground.overnight("why", second, "run-1").out
     (tools / f"gpu-{entry}").write_text("10")
     ground.overnight("slots", "release", entry, env=env)
-    await_that(lambda: ground.counts(second) == {"succeeded": 1}, seconds=5)
+    await_that(lambda: ground.counts(second) == {"succeeded": 1})
 
 
 def slot(ground: Ground, entry: str, env: dict[str, str]) -> dict[str, object]:

@@ -31,6 +31,12 @@ def members(*, below: int | None = None, session: int | None = None, attempt_id:
 
     Never among them: the caller, and those above it.
     """
+    found = _members(below, session, attempt_id)
+    # One look that shows nothing is no proof: a process in the middle of exec has no environment for a moment.
+    return found if found or attempt_id is None else _members(below, session, attempt_id)
+
+
+def _members(below: int | None, session: int | None, attempt_id: str | None) -> list[Member]:
     stats = _processes()
     ours = _ancestors(stats)
     roots = set() if below is None else {below}

@@ -15,6 +15,7 @@ TAIL_BYTES = 2000
 TOKEN = "OVERNIGHT_NOTICE_TOKEN"  # in the environment of all that it starts, however it is detached
 _ROUND_SECONDS = 0.01
 _REAP_SECONDS = 5.0
+_BLIND_LOOKS = 2  # that show nothing: a process in the middle of exec has no environment for a moment
 
 
 class Outcome(Struct, frozen=True):
@@ -69,6 +70,8 @@ def _listen(process: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, b
         poller.register(watcher, select.POLLIN)
         while (left := deadline - time.monotonic()) > 0:
             ready = {fd for fd, _ in poller.poll(left * 1000 + 1)}
+            if watcher in ready:  # asked for after the output: its last words may have come in between
+                ready |= {fd for fd, _ in poller.poll(0)}
             if process.stdout.fileno() in ready:
                 chunk = os.read(process.stdout.fileno(), 65536)
                 tail = (tail + chunk)[-TAIL_BYTES:]
@@ -87,7 +90,10 @@ def _end(process: subprocess.Popen[bytes], token: str) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     mark = f"{TOKEN}={token}".encode()
     until = time.monotonic() + _REAP_SECONDS  # what is killed takes a moment to be gone, on a busy machine a long one
-    while (left := _marked(mark)) and time.monotonic() < until:
+    blind = 0
+    while blind < _BLIND_LOOKS and time.monotonic() < until:
+        left = _marked(mark)
+        blind = 0 if left else blind + 1
         for pid in left:
             with contextlib.suppress(OSError):
                 _kill(pid, mark)
