@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sqlite3
 import threading
 import time
@@ -66,10 +67,10 @@ def test_what_hangs_is_one_line(place: Place, monkeypatch: pytest.MonkeyPatch) -
     release = threading.Event()
     monkeypatch.setattr(watch, "slots", lambda: release.wait(30))
     began = time.monotonic()
-    _, checks = rounds.examine(place.root_name, limit_seconds=0.5)
+    _, checks = rounds.examine(place.root_name, limit_seconds=2.0)
     release.set()
-    assert time.monotonic() - began < 5
-    assert (named(checks, "slots").health, named(checks, "slots").words) == (Health.BAD, "no answer within 0.5 s")
+    assert time.monotonic() - began < 15
+    assert (named(checks, "slots").health, named(checks, "slots").words) == (Health.BAD, "no answer within 2 s")
     assert named(checks, "root").health == Health.OK
 
 
@@ -147,7 +148,7 @@ def test_a_clock_that_differs_from_the_file_servers(place: Place, monkeypatch: p
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + 3600)
     found = ground.clock(place.root)
-    assert found.health == Health.WARN and "3600 s behind" in found.words
+    assert found.health == Health.WARN and re.search(r" 36\d\d s behind$", found.words)
 
 
 def test_nobody_watches_what_has_not_ended(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,9 +25,10 @@ def on_a_terminal(columns: int, *arguments: str, **environment: str) -> str:
     """What `overnight ARGUMENTS` shows on a terminal that wide."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, columns))
+    ours_alone = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
     process = subprocess.Popen(
         [sys.executable, "-m", "overnight", *arguments], stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs,
-        env={**os.environ, "TERM": "xterm", "NO_COLOR": "1", **environment},
+        env={**ours_alone, "TERM": "xterm", "NO_COLOR": "1", **environment},
     )  # fmt: skip
     os.close(theirs)
     shown = b""

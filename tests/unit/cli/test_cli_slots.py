@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -90,8 +91,12 @@ def test_a_drained_gpu_finishes_what_runs_and_takes_nothing_new(host: SlotBook, 
     assert table(overnight)["gpu:0"]["state"] == "free"
 
 
-def test_until_a_time_of_day_is_the_next_one(host: SlotBook, overnight: Overnight) -> None:
+def test_until_a_time_of_day_is_the_next_one(
+    host: SlotBook, overnight: Overnight, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A drain until 08:00, typed at nine in the evening, that was over before it began."""
+    nine = datetime(2026, 3, 10, 21, 0).timestamp()
+    monkeypatch.setattr(time, "time", lambda: nine)
     for text in ("08:00", "00:00", "23:59"):
         assert overnight("slots", "drain", "0,1", "--until", text).code == 0
         for key in ("gpu-GPU-aaaa", "gpu-GPU-bbbb"):

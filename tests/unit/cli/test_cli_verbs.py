@@ -8,13 +8,13 @@ import shlex
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 from client_world import Overnight
 from standin import StandIn
 
+from overnight.api import waiting
 from overnight.artifacts import remember_root
 from overnight.artifacts.lease import Lease, take_lease
 from overnight.model import requests as r
@@ -228,14 +228,18 @@ def test_requests_print_the_answer(standin: StandIn, overnight: Overnight) -> No
 
 @pytest.mark.parametrize(("failing", "code"), [({}, 0), ({"b": "code"}, 1)])
 def test_wait_ends_with_the_campaign(
-    standin: StandIn, overnight: Overnight, failing: dict[str, str], code: int
+    standin: StandIn, overnight: Overnight, failing: dict[str, str], code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Guards against `--wait && upload` uploading a failed sweep; a line for each run that ends."""
     name = launched(overnight)
-    later = threading.Timer(0.5, standin.ends, kwargs={"failing": failing})
-    later.start()
+    look = waiting.Overseeing.look
+
+    def ends(overseeing: waiting.Overseeing) -> None:
+        monkeypatch.setattr(waiting.Overseeing, "look", look)
+        standin.ends(failing=failing)
+
+    monkeypatch.setattr(waiting.Overseeing, "look", ends)
     said = overnight(*TYPED, "--wait", *COMMAND)
-    later.join()
     assert said.code == code
     assert "a succeeded" in said.err
     assert "of 3 runs ended" not in said.err, "each end has its line; the counts of each look are no news"

@@ -2,7 +2,7 @@
 
 import pytest
 from core_world import a_campaign, at
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overnight.core import plan, scouts
@@ -162,6 +162,7 @@ def test_environment_and_gpus_are_columns_and_notes_are_none() -> None:
     assert scouts.most_different([spec("b", model="x"), larger], failed) == 1
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.dictionaries(st.sampled_from("abc"), st.sampled_from("xyz"), max_size=3), min_size=1, max_size=8),
     st.lists(st.dictionaries(st.sampled_from("abc"), st.sampled_from("xyz"), max_size=3), max_size=5),

@@ -5,7 +5,7 @@ import json
 
 import pytest
 import rfc8785
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from manifest_reading import Launch
 
@@ -26,6 +26,7 @@ MANIFESTS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(MANIFESTS)
 def test_the_fast_encoder_writes_rfc_8785(manifest: Manifest) -> None:
     """Two encoders that differ in one escape give one campaign two names."""

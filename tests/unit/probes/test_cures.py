@@ -132,9 +132,9 @@ def port() -> Iterator[int]:
 def test_a_host_is_back_when_its_port_answers(port: int) -> None:
     """A name that resolves proves nothing: the service behind it was down."""
     assert PROBE.cured(order("network", f"127.0.0.1:{port}")).cured
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        free = gone.getsockname()[1]
-    found = PROBE.cured(order("network", f"127.0.0.1:{free}"))
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # ours, so that nobody else listens there
+        found = PROBE.cured(order("network", f"127.0.0.1:{silent.getsockname()[1]}"))
     assert not found.cured and found.words == "no way to it: Connection refused"
 
 

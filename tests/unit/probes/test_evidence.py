@@ -56,9 +56,18 @@ def hanging() -> Iterator[Hanging]:
 
 
 @pytest.fixture(autouse=True)
-def without_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """py-spy takes seconds on a machine that is busy with other things."""
+    for name in ("ALL_SECONDS", "HURRIED_SECONDS", "STACK_SECONDS", "GPU_SECONDS"):
+        monkeypatch.setattr(evidence, name, 50.0)
+
+
+@pytest.fixture(autouse=True)
+def without_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """This host's own driver has no say here."""
     monkeypatch.setattr(nvidia, "_nvml", lambda: None)
+    tool(tmp_path / "no driver", "nvidia-smi", "exit 9")
+    monkeypatch.setenv("PATH", str(tmp_path / "no driver"), prepend=os.pathsep)
 
 
 def target(folder: Path, pid: int, start_ticks: int, gpu_ids: tuple[str, ...] = ()) -> AttemptRef:
@@ -102,7 +111,7 @@ def test_stacks_and_processes_of_the_whole_tree(tmp_path: Path, hanging: Hanging
     found = {process["pid"]: process for process in document["processes"]}
     assert {pid, child} <= set(found)
     assert found[child]["cmdline"] == ["sh", "-c", "echo here; read never"]
-    assert found[pid]["state"] in "SR" and found[pid]["rss_kib"] > 0 and "wchan" in found[pid]
+    assert found[pid]["state"] in "SRD" and found[pid]["rss_kib"] > 0 and "wchan" in found[pid]
     assert document["whole"] is True and index(tmp_path)["notes"] == []
     tail = (tmp_path / "evidence" / "tail.txt").read_text().splitlines()
     assert (len(tail), tail[-1]) == (200, "line 999")
@@ -177,7 +186,7 @@ def test_a_dump_that_hangs_is_given_up(tmp_path: Path, hanging: Hanging, monkeyp
     start = time.monotonic()
     pid, _, _ = hanging
     names = FileProbe().save_evidence(target(tmp_path / "a", pid, _ticks(pid), gpu_ids=("0",)))
-    assert time.monotonic() - start < 8
+    assert time.monotonic() - start < 20
     assert "processes.json" in names
     assert "no answer" in (tmp_path / "a" / "evidence" / f"stacks-{pid}.txt").read_text()
     assert any("no driver told" in note for note in index(tmp_path / "a")["notes"])
@@ -196,12 +205,12 @@ def test_a_process_that_cannot_be_read_keeps_nothing_else_back(
         return real(pid)
 
     monkeypatch.setattr(evidence, "describe", describe)
-    monkeypatch.setattr(evidence, "ALL_SECONDS", 1.0)
+    monkeypatch.setattr(evidence, "ALL_SECONDS", 3.0)
     try:
         FileProbe().save_evidence(target(tmp_path, pid, _ticks(pid)))
         document = json.loads((tmp_path / "evidence" / "processes.json").read_text())
         assert document["whole"] is False
-        assert next(each for each in document["processes"] if each["pid"] == pid)["state"] in "SR"
+        assert next(each for each in document["processes"] if each["pid"] == pid)["state"] in "SRD"
         assert "not everything answered in time" in index(tmp_path)["notes"]
     finally:
         hangs.set()

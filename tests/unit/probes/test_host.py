@@ -17,6 +17,12 @@ def proc(folder: Path, *, scope: str = "0", capabilities: str = "0", cgroup: str
     return folder
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no wedged bus."""
+    monkeypatch.setattr(host, "CALL_SECONDS", 30.0)
+
+
 def programs(folder: Path, **texts: str) -> dict[str, str]:
     """An environment in which only these programs are found."""
     folder.mkdir(exist_ok=True)
