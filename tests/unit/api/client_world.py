@@ -16,7 +16,10 @@ def own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(here)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    for name in ("OVERNIGHT_ROOT", "OVERNIGHT_STATE", "XDG_STATE_HOME", "OVERNIGHT_DEBUG"):
+    monkeypatch.setenv("OVERNIGHT_SLOTS_DIR", str(tmp_path / "slots of this host"))
+    for name in ("ROOT", "STATE", "CONFIG", "DEBUG"):
+        monkeypatch.delenv(f"OVERNIGHT_{name}", raising=False)
+    for name in ("XDG_STATE_HOME", "XDG_CONFIG_HOME"):
         monkeypatch.delenv(name, raising=False)
 
 
