@@ -46,15 +46,13 @@ subprocess.run([*client, "launch", "--json", *words], check=True, stdout=subproc
 while begun() < 10:
     time.sleep(0.02)
 with open(os.environ["OVERNIGHT_ROOT"] + "/../filler", "wb", buffering=0) as filler:
-    for size in (65536, 1):
+    for size in (65536, 1, 1):
         try:
             while True:
                 filler.write(bytes(size))
         except OSError:
-            pass
-log = pathlib.Path(os.environ["OVERNIGHT_ROOT"], ".state", "supervisor.log")
+            time.sleep(0.5)  # a file that was just being replaced leaves some room behind
 refused = subprocess.run([*client, "launch", "--name", "other", "--", "true"], stderr=subprocess.PIPE, text=True)
-time.sleep(1.0)
 status = subprocess.run([*client, "status", "--json"], stdout=subprocess.DEVNULL)
 os.unlink(filler.name)
 done = subprocess.run([*client, "launch", "--wait", "--json", *words], stdout=subprocess.PIPE)

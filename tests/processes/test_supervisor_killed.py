@@ -35,12 +35,12 @@ def told_once(ground: Ground, runs: int) -> None:
     assert told == Counter({f"{word} {n}": 1 for word in ("begun", "ended") for n in range(runs)})
 
 
-KILLS, RUNS = 200, 600
+KILLS, RUNS = 200, 800  # four at a time begin with each of its lives, at most
 
 
 def test_killed_two_hundred_times(ground):
     """Guards against a supervisor whose death loses a run, starts one twice or harms a live one."""
-    words = [*sweep(ground, RUNS), 1.0]
+    words = [*sweep(ground, RUNS), 1.5]
     campaign = ground.launch("--slots", 4, *words)
     for turns in itertools.islice(itertools.cycle((0, 1, 2, 5, 12)), KILLS):
         term = ground.holder["term"]
@@ -48,6 +48,7 @@ def test_killed_two_hundred_times(ground):
         ground.in_control(term, turns)
     assert len(lines(ground.base / "told")) < 2 * RUNS, "it was over before the last kill"
     ground.overnight("amend", campaign, "--set", "resources.slots=100")
+    await_that(lambda: ground.counts(campaign) == {"succeeded": RUNS}, seconds=200)
     done = ground.overnight("launch", "--wait", "--json", "--slots", 4, *words).document
     assert (done["campaign"], done["state"], done["counts"]) == (campaign, "succeeded", {"succeeded": RUNS})
     assert {run["attempts"] for run in done["runs"]} == {1}
