@@ -167,13 +167,16 @@ class Ground:
             await_that(lambda kind=kind: not self._send(kind))
 
     def _send(self, kind: signal.Signals) -> list[int]:
-        """Who had to be told. Looks twice: a process in the middle of exec has neither words nor environment."""
+        """Who had to be told. Looks twice: a process in the middle of exec has neither words nor environment. Who waits
+        in the kernel (D) stands still, too, and for as long as what it has just spawned does: it is told, and that is
+        enough."""
         told = []
         for pid in (*self.processes(), *self.processes()):
             with contextlib.suppress(OSError):
-                if kind == signal.SIGKILL or ((stat := process_stat(pid)) is not None and stat.state != "T"):
+                state = "" if (stat := process_stat(pid)) is None else stat.state
+                if kind == signal.SIGKILL or state not in ("", "T"):
                     os.kill(pid, kind)
-                    told.append(pid)
+                    told += [pid] if kind == signal.SIGKILL or state != "D" else []
         return told
 
 

@@ -108,7 +108,7 @@ def leftover(ground: Ground) -> Iterator[int]:
 def test_a_lock_that_a_dead_keepers_child_still_holds_sends_no_new_keeper_away(ground: Ground) -> None:
     """Guards against nobody: the keeper was killed in the middle of a fork, the child had its lock for another moment,
     and the keeper that cron brought up in that moment left for the dead one's sake."""
-    ground.launch("--", "true")
+    ground.overnight("launch", "--wait", "--", "true")  # a shim has its keeper's words
     kill_both(ground)
     await_that(lambda: not alive(ground.keeper_pid()) and not alive(ground.holder["pid"]))
     dead, term = ground.keeper_pid(), int(ground.holder["term"])
