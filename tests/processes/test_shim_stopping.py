@@ -10,7 +10,17 @@ from subprocess import Popen
 from types import SimpleNamespace
 
 import pytest
-from keeper_world import PATIENCE_SECONDS, alive, await_that, exit_record, prepare, read_when_there, run_shim, set_bound
+from keeper_world import (
+    PATIENCE_SECONDS,
+    SHIM,
+    alive,
+    await_that,
+    exit_record,
+    prepare,
+    read_when_there,
+    run_shim,
+    set_bound,
+)
 
 from overnight.shim import shim
 
@@ -162,10 +172,19 @@ waits_for_a_collective()
 """
 
 
+PATIENT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import shim
+shim.STACKS_SECONDS = 20.0  # on a busy machine printing takes longer than the second that a hang is worth
+sys.exit(shim.main(sys.argv[2:]))
+"""
+
+
 def test_a_hung_python_prints_its_stacks(tmp_path: Path, shims: list[Shim]) -> None:
     """Without the stacks of a hang nobody can say next morning where it hung."""
     folder = prepare(tmp_path / "1", python(HUNG), grace=0.1)
-    shims.append(run_shim(folder))
+    shims.append(Popen([sys.executable, "-c", PATIENT, SHIM.parent, folder], start_new_session=True))
     pids(folder / "pids", 1)
     shims[0].terminate()
     record = exit_record(folder)

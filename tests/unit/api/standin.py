@@ -60,13 +60,13 @@ class StandIn:
 
     def __enter__(self) -> "StandIn":
         self._thread.start()
-        assert self._up.wait(10)
+        assert self._up.wait(60)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._going = False
         self._wake()
-        self._thread.join(10)
+        self._thread.join(60)
         (self.state / "lock").unlink(missing_ok=True)
         self._inbox.close()
 
@@ -75,7 +75,7 @@ class StandIn:
         done = threading.Event()
         self._work.append((batch, done))
         self._wake()
-        assert done.wait(10)
+        assert done.wait(60)
 
     def campaign(self) -> Campaign:
         """The one that was launched."""
