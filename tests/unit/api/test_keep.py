@@ -1,5 +1,6 @@
 """Bringing the keeper up, and watching the supervisor from a waiting client."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -10,15 +11,16 @@ from pathlib import Path
 import pytest
 from standin import write_lock
 
+from overnight.shim.shim import host_identity
 from overnight.supervisor import keep
 
 HOLDER = """
-import sys, time
-sys.path.insert(0, sys.argv[2])
-from pathlib import Path
-from standin import write_lock
-write_lock(Path(sys.argv[1]))
-print("up", flush=True)
+import json, os, sys, time
+with open("/proc/self/stat") as file:
+    ticks = int(file.read().rpartition(")")[2].split()[19])
+own = {"pid": os.getpid(), "start_ticks": ticks, "term": 1, "beat": 1}
+with open(sys.argv[1] + "/lock", "w") as file:
+    file.write(json.dumps(json.loads(sys.argv[2]) | own).ljust(511) + "\\n")
 time.sleep(60)
 """
 
@@ -39,9 +41,9 @@ class FakeClock:
         return self.now
 
 
-def keeper_that_holds(state: Path) -> list[str]:
+def keeper_that_holds(state: Path, before: str = "") -> list[str]:
     """A keeper's command that writes the lock as itself."""
-    return [sys.executable, "-c", HOLDER, str(state), str(Path(__file__).parent)]
+    return [sys.executable, "-S", "-c", before + HOLDER, str(state), json.dumps(host_identity())]
 
 
 def test_a_live_supervisor_is_left_alone(tmp_path: Path) -> None:
@@ -87,8 +89,7 @@ def test_a_keeper_that_left_for_anothers_sake_is_brought_up_again(
     """Guards against nobody after a restart: the new keeper found the old one, which a busy machine let run so late
     that it had not yet seen that its supervisor was asked to go, and left; then the old one went."""
     monkeypatch.setattr(keep, "KEEPER_WITHIN_SECONDS", 1.0)
-    command = [sys.executable, "-c", GOES_FIRST + HOLDER, str(tmp_path), str(Path(__file__).parent)]
-    keep.ensure_keeper(tmp_path, tmp_path, command=command)
+    keep.ensure_keeper(tmp_path, tmp_path, command=keeper_that_holds(tmp_path, GOES_FIRST))
     holder = keep.holder_of(tmp_path)
     assert holder is not None
     assert keep.kill_exactly(holder)

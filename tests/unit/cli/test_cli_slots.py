@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from client_world import Overnight
 
+from overnight import nvidia
 from overnight.executors.slot_files import SlotFiles
 from overnight.executors.slots import SlotBook
 from overnight.model.run import Slot
@@ -30,6 +31,8 @@ def host(tmp_path: Path, own_world: None, monkeypatch: pytest.MonkeyPatch) -> It
     (tmp_path / "tools" / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'tools'}:/usr/bin:/bin")
     monkeypatch.setenv("OVERNIGHT_SLOTS_DIR", str(tmp_path / "slots"))
+    monkeypatch.setattr(nvidia, "_nvml", lambda: None)
+    monkeypatch.setattr(nvidia, "DEADLINE_SECONDS", 60.0)  # a busy machine is no hung driver
     book = SlotBook(tmp_path / "slots")
     yield book
     book.close()
