@@ -31,7 +31,7 @@ def held_on(run: Run, campaign: Campaign, event: Event) -> Step:
 def cured(run: Run, campaign: Campaign, event: Event) -> Step:
     """The cause that held it is let go: it goes on, its proving attempt uncounted."""
     assert isinstance(event, e.CauseCured)
-    if run.held_by != event.key:
+    if not event.key or run.held_by != event.key:
         return Step(run, ignored="another cause holds it")
     return Step(into(uncounted(run), RunState.PENDING, event.at, "cured", event.words), words=event.words)
 
@@ -40,7 +40,7 @@ def judged(run: Run, campaign: Campaign, event: Event) -> Step:
     """No other run showed its cause, and none is left that could: it has failed by itself."""
     assert isinstance(event, e.JudgementDue)
     found = None if run.attempt is None else run.attempt.classification
-    if run.held_by != event.key or found is None:
+    if not event.key or run.held_by != event.key or found is None:
         return Step(run, ignored="no judgement waits for it")
     run = replace(with_attempt(run, replace(newest(run), counted=True)), failure=found)
     words = f"{found.name}: {found.message}; too few other runs have met it, and none is left that could"
