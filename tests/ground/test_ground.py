@@ -66,7 +66,8 @@ def test_a_root_that_hangs_stalls_nobody_and_holds_up_nobody(
     ground = Ground(tmp_path / "g", root=hanging.mount / "root")
     ground.env["OVERNIGHT_STATE"] = str(tmp_path / "state")
     grounds.append(ground)
-    script = "i=0; while [ ! -e go ]; do [ -e hush ] || { i=$((i+1)); echo iter $i: loss 1; }; sleep 0.1; done"
+    speaks = "{ i=$((i+1)); echo iter $i: loss 1; echo $0 >> spoken; }"
+    script = f"i=0; while [ ! -e go ]; do [ -e hush ] || {speaks}; sleep 0.1; done"
     words = [
         "--slots",
         2,
@@ -85,10 +86,12 @@ def test_a_root_that_hangs_stalls_nobody_and_holds_up_nobody(
     hushed = ground.file("hush", "")  # now only a look at `{out_dir}` could tell, and it hangs
     pid, beat, until = ground.supervisor(), ground.holder["beat"], time.monotonic() + 9.0
     await_that(lambda: time.monotonic() > until)
-    assert ground.holder["beat"] > beat + 10  # it turns, and looks at what it can look at
+    await_that(lambda: ground.holder.get("beat", 0) > beat + 10)  # it turns, and looks at what it can look at
     document = ground.status(campaign)  # from the store, which does not hang
     assert document["counts"] == {"running": 2} and ground.supervisor() == pid
+    spoken = len(lines(ground.work / "spoken"))
     hushed.unlink()
+    await_that(lambda: len(set(lines(ground.work / "spoken")[spoken:])) == 2)  # before they can be looked at again
     hanging.heal()
     ground.file("go", "")
     await_that(lambda: ground.status(campaign)["counts"] == {"succeeded": 2}, 60)
@@ -139,11 +142,12 @@ def test_a_supervisor_comes_up_although_its_root_hangs(tmp_path: Path, hanging: 
     campaign = ground.launch("--slots", 2, "--runs", rows, "--", "sh", "-c", script, "{n}")
     late = ground.launch("--name", "late", *slow, "--", "sleep", "98765")
     await_that(lambda: ground.counts(campaign).get("running") == 2 and ground.counts(late).get("running") == 1)
-    old = ground.supervisor()
-    os.kill(old, signal.SIGSTOP)  # at rest: one that already sleeps in the file system could not even be killed
+    old, term = ground.supervisor(), ground.holder["term"]
+    os.kill(old, signal.SIGSTOP)
+    await_that(lambda: _rests(old))  # a thread of it that sleeps in the file system could not even be killed
     hanging.hang("/")
     os.kill(old, signal.SIGKILL)
-    await_that(lambda: ground.holder["pid"] != old and int(str(ground.holder["beat"])) > 3, 30)
+    ground.in_control(term, turns=3)
     said = ground.overnight("status", campaign, "--root", ground.root, code=4).err
     assert "does not answer" in said and str(hanging.mount) in said
     assert fine in other.overnight("status", fine).out
@@ -181,7 +185,7 @@ def test_a_process_that_cannot_be_killed_keeps_its_slot_and_nothing_else(
         return next(run for run in ground.status(campaign)["runs"] if run["run_id"] == "stuck")
 
     await_that(lambda: stuck().get("attempt_state") == "lost", 60)
-    assert ground.status(campaign)["counts"] == {"running": 1, "succeeded": 2}
+    await_that(lambda: ground.status(campaign)["counts"] == {"running": 1, "succeeded": 2})
     why = ground.overnight("why", campaign, "stuck").out
     assert "will not end" in why
     (pid,) = [p for p in _pids() if _says(p, f"{hanging.mount}/data") and _state(p) == "D"]
@@ -210,11 +214,16 @@ def _says(pid: int, text: str) -> bool:
         return False
 
 
-def _state(pid: int) -> str:
+def _state(pid: int, of: str = "") -> str:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return Path(f"/proc/{pid}/{of}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return ""
+
+
+def _rests(pid: int) -> bool:
+    """Whether all threads of a process that was told to stop have come to it."""
+    return {_state(pid, f"task/{thread}") for thread in os.listdir(f"/proc/{pid}/task")} == {"T"}
 
 
 def test_a_state_that_goes_read_only_still_ends_what_is_over_its_limit(tmp_path: Path, grounds: list[Ground]) -> None:

@@ -52,13 +52,13 @@ def test_silence_on_a_full_volume_is_no_stall(tmp_path: Path, volume: Volume) ->
         campaign = ground.launch(*words, "--", "sh", "-c", SPEAKS)
         await_that(lambda: ground.status(campaign)["runs"][0]["progress"])
         volume.fill()
-        hushed = ground.file("hush", "")
+        ground.file("hush", "")
         until = time.monotonic() + 9.0
         await_that(lambda: time.monotonic() > until)
         assert ground.status(campaign)["counts"] == {"running": 1}
-        volume.empty()
-        hushed.unlink()
         ground.file("go", "")
+        await_that((ground.attempt(campaign, "run-1") / "exit").exists)  # its silence is over before there is room
+        volume.empty()
         await_that(lambda: ground.status(campaign)["counts"] == {"succeeded": 1})
         assert len(ground.summary(campaign, "run-1")["attempts"]) == 1
 
@@ -91,7 +91,7 @@ def test_the_last_states_find_room_on_a_full_disk(tmp_path: Path, volume: Volume
         campaign = ground.launch("--", "sh", "-c", script)
         await_that(lambda: ground.status(campaign)["counts"] == {"running": 1})
         ballast = volume.mount / "state" / "ballast"
-        await_that(lambda: ballast.stat().st_size == BALLAST_BYTES)
+        await_that(lambda: ballast.exists() and ballast.stat().st_size == BALLAST_BYTES)
         while True:  # what the database frees meanwhile is taken, too
             volume.fill()
             free = os.statvfs(volume.mount)
@@ -108,21 +108,21 @@ def test_limits_hold_while_the_state_is_full(tmp_path: Path, volume: Volume) -> 
     with standing(tmp_path / "g") as ground:
         ground.env["OVERNIGHT_STATE"] = str(volume.mount / "state")
         script = "echo $$ >> pids; while :; do sleep 0.05; done"
-        words = ["--set", "limits.timeout=6s", "--set", "limits.grace=1s"]
+        words = ["--set", "limits.timeout=12s", "--set", "limits.grace=1s"]
         campaign = ground.launch(*words, "--", "sh", "-c", script)
-        await_that(lambda: ground.status(campaign)["counts"] == {"running": 1})
+        await_that(lambda: lines(ground.work / "pids") and ground.counts(campaign) == {"running": 1})
         ballast = volume.mount / "state" / "ballast"
-        await_that(lambda: ballast.stat().st_size == BALLAST_BYTES)
+        await_that(lambda: ballast.exists() and ballast.stat().st_size == BALLAST_BYTES)
         ballast.unlink()
         ballast.mkdir()  # and none is to be had
         while os.statvfs(volume.mount).f_bavail:
             volume.fill()
         (pid,) = lines(ground.work / "pids")
+        assert Path(f"/proc/{pid}").exists()  # the disk was full before its limit
         await_that(lambda: not Path(f"/proc/{pid}").exists(), 30)
-        report = ground.status(campaign)
-        assert "full" in report["supervisor"]["problem"] and report["needs"][0]["command"].startswith(
-            "overnight doctor --root "
-        )
+        report = await_that(lambda: (said := ground.status(campaign))["supervisor"]["problem"] and said)
+        assert "full" in report["supervisor"]["problem"]
+        assert report["needs"][0]["command"].startswith("overnight doctor --root ")
         volume.empty()
         await_that(lambda: ground.status(campaign)["counts"] == {"failed": 1})
         assert ground.summary(campaign, "run-1")["failure"]["class"] == "timeout.wall"
