@@ -14,7 +14,7 @@ help:  ## list these words
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e . --group dev 2>/dev/null \
 	  || { $(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip \
 	       && $(BIN)/python -m pip install --quiet --disable-pip-version-check -e . --group dev; }
@@ -27,7 +27,7 @@ test: $(STAMP)  ## all tests (under 4 minutes on two cores)
 	$(BIN)/python -m pytest -q -n 4 --dist loadgroup
 
 $(PROVOKED)/.installed: pyproject.toml tests/provoked/requirements.txt
-	@test -x $(PROVOKED)/bin/python || $(PYTHON) -m venv $(PROVOKED)
+	@test -x $(PROVOKED)/bin/pip || $(PYTHON) -m venv $(PROVOKED)
 	@$(PROVOKED)/bin/python -m pip install --quiet --disable-pip-version-check -e . -r tests/provoked/requirements.txt \
 	  || { echo "error: $(PROVOKED) lacks what is named above; nothing was provoked" >&2; \
 	       echo "hint: tests/provoked/requirements.txt says what is needed; torch's CPU build is enough" >&2; exit 1; }
@@ -60,7 +60,7 @@ docs: $(STAMP)  ## write the generated reference pages anew
 	$(BIN)/python -m overnight.cli.document > docs/reference/cli.md
 
 $(PEERS)/.installed: Makefile
-	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@test -x $(PEERS)/bin/pip || $(PYTHON) -m venv $(PEERS)
 	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check "ray>=2.9" "snakemake>=8"
 	@touch $@
 
