@@ -29,6 +29,8 @@ POLICY = {
 }
 
 
+OF_THE_MACHINE = ("HF_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")  # variables that would answer for what is provoked
+
 collect_ignore = ["test_cgroup.py"] if memory_cgroup() is None else []
 collect_ignore += [] if cron_and_mounts() else ["test_cron.py"]
 collect_ignore += [] if shutil.which("systemd-analyze") else ["test_systemd.py"]
@@ -104,6 +106,7 @@ def night(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def _launch(ground: Ground, cases: list[Case], places: dict[str, str]) -> list[dict[str, Any]]:
     shutil.copytree(PROGRAMS, ground.work / "programs")
+    ground.env = {name: value for name, value in ground.env.items() if not name.upper().startswith(OF_THE_MACHINE)}
     ground.env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{ground.env['PATH']}"
     begun = [_campaign(ground, f"half-{n}", half, places) for n, half in enumerate(halves(cases)) if half]
     return [_ended(ground, client) for client in begun]
