@@ -107,9 +107,9 @@ def test_a_bug_of_all_rows_is_held_back_until_it_is_mended(ground):
     assert all(attempt.planned.mono <= record.hold.since.mono for run in runs for attempt in run.attempts)
     ground.file("train.py", "print('mended')\n")
     ground.overnight("resume", campaign)
-    await_that(lambda: ground.counts(campaign) == {"failed": failed, "succeeded": 20 - failed})
+    await_that(lambda: ground.counts(campaign) == {"failed": failed, "succeeded": 20 - failed}, seconds=55)
     ground.overnight("retry", campaign)
-    await_that(lambda: ground.counts(campaign) == {"succeeded": 20})
+    await_that(lambda: ground.counts(campaign) == {"succeeded": 20}, seconds=55)
 
 
 WRITER = """

@@ -107,7 +107,7 @@ def test_rows_added_to_a_running_campaign_run_in_it(ground):
     more = ground.file("more.csv", "n\n" + "".join(f"{n}\n" for n in range(100, 110)))
     ground.overnight("amend", campaign, "--runs", more)
     ground.file("go", "")
-    await_that(lambda: ground.counts(campaign) == {"succeeded": 14})
+    await_that(lambda: ground.counts(campaign) == {"succeeded": 14}, seconds=60)
     assert sorted(map(int, lines(ground.work / "told"))) == [0, 1, 2, 3, *range(100, 110)]
     runs = ground.status(campaign)["runs"]
     assert [ground.summary(campaign, run["run_id"])["params"]["n"] for run in runs[4:]] == [

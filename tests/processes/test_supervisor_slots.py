@@ -23,7 +23,7 @@ def test_two_roots_never_share_a_gpu(tmp_path):
             env = ground.env | {"CUDA_VISIBLE_DEVICES": "0,1", "PATH": "/usr/bin:/bin"}
             launched.append((ground, ground.launch(*words, env=env)))
         for ground, campaign in launched:
-            await_that(lambda ground=ground, campaign=campaign: ground.counts(campaign) == {"succeeded": 8})
+            await_that(lambda ground=ground, campaign=campaign: ground.counts(campaign) == {"succeeded": 8}, 60)
     runs = [(int(begun), int(ended), gpu) for begun, ended, gpu in map(str.split, lines(told))]
     assert len(runs) == 16
     assert {gpu for *_, gpu in runs} == {"0", "1"}
