@@ -19,6 +19,7 @@ OUTSIDE = frozenset(
 _UNTOLD = frozenset({"oom.gpu", "disk.full", "data.missing", "data.corrupt", "import", "auth", "numeric", "checkpoint"})
 _ERROR_LEVEL = re.compile(r".{0,80}\b(?:ERROR|CRITICAL|FATAL)\b|[Ee]rror\b")
 _HOST = re.compile(r"[a-z][\w-]{2,60}\d[\w.-]{0,60}")  # a machine's name: there is a number in it
+_CHECK = "check-failed"  # the rule of a check that failed in compiled code
 _CLOSE_BYTES = 20_000  # what is told of one failure stands within this
 _SAME_MESSAGE_BYTES = 600
 
@@ -35,7 +36,7 @@ def root_of(case: Case) -> Event | None:
         first = _no_meeting(first, fatal) or first
     if first is not None and first.rule.cls == "rendezvous" and not first.rule.own:
         first = _who_never_came(first, fatal) or first
-    if first is not None and first.rule.cls == "code" and not first.rule.own:
+    if first is not None and (first.rule.cls == "code" or first.rule.name == _CHECK) and not first.rule.own:
         first = _better_than_code(first, case)
     if first is not None and first.rule.name == SHELL:
         first = _went_on(first, fatal)
@@ -109,13 +110,14 @@ def why_not_saved(save: Event, case: Case) -> Event:
 
 
 def _better_than_code(code: Event, case: Case) -> Event:
-    """A named cause that an error line gave shortly before an unnamed exception is why it was raised."""
+    """A named cause that an error line gave shortly before an unnamed exception, or a check that failed in compiled
+    code, is why."""
     named = [
         event
         for event in case.roots(SAID)
         if event.order < code.order
         and event.order > code.order - _CLOSE_BYTES
-        and event.rule.cls not in ("code", "unknown")
+        and event.rule.cls not in ("code", "unknown", "crash")
     ]
     if OWN_MISTAKE.match(code.text):  # what a program survived without a word of error has nothing to do with it
         named = [event for event in named if _ERROR_LEVEL.match(event.text)]
