@@ -65,7 +65,7 @@ def test_cron_brings_both_back_within_a_minute_and_is_forgotten(
     term, dead = int(ground.holder["term"]), (ground.keeper(), ground.supervisor())
     for pid in dead:
         os.kill(pid, signal.SIGKILL)
-    back = await_that(lambda: ground.holder["term"] > term and ground.holder["pid"], MINUTE_AND_MORE_SECONDS)
+    back = await_that(lambda: (now := ground.holder).get("term", 0) > term and now.get("pid"), MINUTE_AND_MORE_SECONDS)
     assert alive(back)
     ground.file("go", "")
     await_that(lambda: ground.counts(campaign) == {"succeeded": 1})
