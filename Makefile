@@ -41,8 +41,9 @@ ground: $(STAMP)  ## faults of the ground, staged: disks that fill, hang, go rea
 	@$(BIN)/python tests/ground/needs.py
 	$(BIN)/python -m pytest -c tests/ground/pytest.ini -q tests/ground
 
-soak: $(STAMP)  ## the simulated nights again, 20,000 seeds (SEEDS=N for another number)
-	OVERNIGHT_SEEDS=$(or $(SEEDS),20000) $(BIN)/python -m pytest -q -n 4 tests/simulation/test_nights.py tests/simulation/test_nights_in_common.py
+soak: $(STAMP)  ## the simulated nights and the random events again, 20,000 seeds (SEEDS=N for another number)
+	OVERNIGHT_SEEDS=$(or $(SEEDS),20000) $(BIN)/python -m pytest -q -n 4 tests/simulation/test_nights.py \
+	  tests/simulation/test_nights_in_common.py tests/property/test_run_machine.py
 
 check: $(STAMP)  ## what a reviewer would ask: format, lint, strict types, rooms, tests
 	$(BIN)/ruff format --check .

@@ -1,4 +1,8 @@
-"""`core.step` under any events in any order, beside a model so naive that it can be seen to be right."""
+"""`core.step` under any events in any order, beside a model so naive that it can be seen to be right.
+
+The same examples each time, as the simulated nights have the same seeds; `make soak` tries others, and many."""
+
+import os
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -14,6 +18,7 @@ from overnight.model.run import ExitRecord, Run, Slot, Vitals
 from overnight.model.states import RunState
 from overnight.model.time import Moment
 
+EXAMPLES = os.environ.get("OVERNIGHT_SEEDS")
 FAILING = ["nccl.timeout", "network", "preempted", "node.lost", "unknown", "code", "none"]
 
 
@@ -112,6 +117,6 @@ class RunMachine(RuleBasedStateMachine):
 TestRunMachine = RunMachine.TestCase
 TestRunMachine.__doc__ = "Words come doubled, late, reordered and wrong: runs were started twice or forgotten."
 TestRunMachine.settings = settings(
-    max_examples=25, stateful_step_count=30, deadline=None, database=None,
+    max_examples=int(EXAMPLES or 25), derandomize=not EXAMPLES, stateful_step_count=30, deadline=None, database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
