@@ -11,7 +11,7 @@ from overnight.model.policy import CodeIdentity, Policy, Resources, RowPolicy
 from overnight.model.states import RunState
 from overnight.ports import RunRef
 from overnight.testing.simulator import Simulation
-from overnight.testing.world import frozen, launch
+from overnight.testing.world import SHELL, frozen, launch
 
 
 def _night(simulation: Simulation) -> None:
@@ -54,20 +54,46 @@ def test_what_is_asked_of_a_campaign_comes_after_its_launch() -> None:
     assert simulation.clock.mono - began < 15, "nobody waited for a later turn"
 
 
+def test_a_launch_that_its_namesake_overtakes_keeps_no_other_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody retried the old campaign while the manifest of a new one of its name was being written: refused at once,
+    the new one was for ever the one being written, and nobody could launch any more."""
+    simulation = Simulation(1)
+    old = frozen(["x"], Policy(), name="same", knobs={"seconds": 1, "exit_code": 1})
+    simulation.ask(launch("q1", old))
+    simulation.run(old)
+    with monkeypatch.context() as patch:  # the root hangs
+        patch.setattr(simulation.workers, "results", list)
+        simulation.ask(launch("q2", frozen(["y"], Policy(), name="same", knobs={"seconds": 5})))
+        simulation.turn()
+        simulation.ask(r.Retry("q3", "bob@host", old.campaign, SHELL, CodeIdentity("code-1", 1)))
+        for _ in range(3):
+            simulation.turn()
+    _night(simulation)
+    retried, refused = simulation.store.answer("q3"), simulation.store.answer("q2")
+    assert retried is not None and retried.ok
+    assert refused is not None and not refused.ok and "of the same name" in refused.message
+
+
 def test_a_manifest_that_cannot_be_written_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards against a campaign of which `rebuild` would know nothing, and against one that keeps the others out."""
     simulation = Simulation(1)
 
     def full(campaign: str, data: bytes) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        if campaign.startswith("bad"):
+            raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(simulation.files, "write_manifest", full)
-        simulation.ask(launch("q1", frozen(["x"], Policy(), name="bad")))
-        while (answer := simulation.store.answer("q1")) is None:
+        for _ in range(20):  # until nothing else is to be done
             simulation.turn()
+        began = simulation.clock.mono
+        simulation.ask(launch("q1", frozen(["x"], Policy(), name="bad")))
+        simulation.ask(launch("q2", frozen(["x"], Policy(), name="worse")))
+        while simulation.store.answer("q2") is None or (answer := simulation.store.answer("q1")) is None:
+            simulation.turn()
+        assert simulation.clock.mono - began < 1, "what waited behind it was read again at once"
     assert not answer.ok and "No space left" in answer.message
-    assert simulation.store.campaigns() == []
+    assert [campaign.name for campaign in simulation.store.campaigns()] == ["worse"]
     _night(simulation)
 
 

@@ -39,13 +39,15 @@ class Launches:
         self._files = files
         self._revisions = revisions
         self._code_known = code_known
-        self._writing = False
+        self._writing = ""  # the launch whose manifest is being written
 
     def take(self, request: r.Launch, now: Moment, written: Done | None) -> r.Answer | None:
         """None: its manifest is being written, and a `Done` with the request in its tag follows. `written` is that.
         Raises `Refusal`; OSError where the files could not be written."""
         if written is not None:
-            self._writing = False
+            self._writing = ""
+        elif self._writing == request.id:  # judged again when that is done, not with every turn
+            return None
         frozen = request.frozen
         known = self._ledger.campaigns.get(frozen.campaign)
         if known is not None:
@@ -78,7 +80,7 @@ class Launches:
 
     def _write(self, request: r.Launch) -> None:
         if not self._writing:
-            self._writing = True
+            self._writing = request.id
             frozen, files = request.frozen, self._files
             self._workers.submit(
                 ("manifest", request), lambda: files.write_manifest(frozen.campaign, frozen.manifest_bytes)

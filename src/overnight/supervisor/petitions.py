@@ -182,9 +182,10 @@ class Petitions:
         if request.shell is not None:
             self._files.write_launch_env(campaign.id, request.shell.env)
             campaign = replace(campaign, umask=request.shell.umask, rlimits=request.shell.rlimits)
-        campaign = self._revisions.make(campaign, request.by, request.why or "amend", request.code, now,
-                                added=request.added, changed=request.changed, dropped=request.dropped,
-                                patch=request.patch)  # fmt: skip
+        campaign = self._revisions.make(
+            campaign, request.by, request.why or "amend", request.code, now, added=request.added,
+            changed=request.changed, dropped=request.dropped, patch=request.patch,
+        )  # fmt: skip
         said = "; ".join(words for words in (request.why, request.words) if words)
         ledger.say(campaign.id, "", now, f"{request.by} made revision {campaign.revision}{said and ': '}{said}")
         self._code_known(campaign.id, now)
